@@ -1,0 +1,108 @@
+package vendorfailureprocessor
+
+import (
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// maxUnwrap bounds how often a string that holds JSON is taken apart, and how deep an answer is searched. Real loggers
+// encode a body once or twice.
+const maxUnwrap = 8
+
+// valueOf returns an attribute or a body as the JSON it is: maps, slices and bytes as JSON text.
+func valueOf(v pcommon.Value) gjson.Result {
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		return gjson.Result{Type: gjson.String, Str: v.Str()}
+	case pcommon.ValueTypeInt:
+		return gjson.Result{Type: gjson.Number, Num: float64(v.Int()), Raw: v.AsString()}
+	case pcommon.ValueTypeDouble:
+		return gjson.Result{Type: gjson.Number, Num: v.Double(), Raw: v.AsString()}
+	case pcommon.ValueTypeBool:
+		if v.Bool() {
+			return gjson.Result{Type: gjson.True, Raw: "true"}
+		}
+		return gjson.Result{Type: gjson.False, Raw: "false"}
+	case pcommon.ValueTypeMap, pcommon.ValueTypeSlice:
+		return gjson.Result{Type: gjson.JSON, Raw: v.AsString()}
+	case pcommon.ValueTypeBytes:
+		return gjson.Result{Type: gjson.String, Str: string(v.Bytes().AsRaw())}
+	}
+	return gjson.Result{}
+}
+
+// unwrap takes a string that holds JSON apart, as often as needed.
+func unwrap(v gjson.Result) gjson.Result {
+	for range maxUnwrap {
+		if v.Type != gjson.String || !holdsJSON(v.Str) {
+			break
+		}
+		v = gjson.Parse(v.Str)
+	}
+	return v
+}
+
+// holdsJSON tells whether a string begins as a JSON object, array or string does.
+func holdsJSON(s string) bool {
+	s = strings.TrimLeft(s, " \t\r\n")
+	return s != "" && (s[0] == '{' || s[0] == '[' || s[0] == '"')
+}
+
+// walk follows a path (gjson syntax) into a value and unwraps strings that hold JSON on its way.
+func walk(v gjson.Result, path string) gjson.Result {
+	for {
+		v = unwrap(v)
+		if v.Type != gjson.JSON || path == "" {
+			return v
+		}
+		step, rest, more := strings.Cut(path, ".")
+		if !more || strings.HasPrefix(step, "#") {
+			return unwrap(v.Get(path))
+		}
+		next := v.Get(step)
+		if !next.Exists() {
+			// A key may hold a dot of its own, as in {"http.request.method": "POST"}.
+			return unwrap(v.Get(escapeDots(path)))
+		}
+		v, path = next, rest
+	}
+}
+
+// escapeDots returns the gjson path of a key that may hold dots.
+func escapeDots(key string) string { return strings.ReplaceAll(key, ".", `\.`) }
+
+// textOf returns an unwrapped value as text.
+func textOf(v gjson.Result) string {
+	if v.Type == gjson.String {
+		return v.Str
+	}
+	return v.Raw
+}
+
+// contains tells whether an unwrapped value has a text in it, as it stands or behind JSON's escapes: some encoders
+// write < and ' as \u003c and \u0027.
+func contains(v gjson.Result, text string) bool {
+	raw := textOf(v)
+	return strings.Contains(raw, text) ||
+		v.Type == gjson.JSON && strings.IndexByte(raw, '\\') >= 0 && containsEscaped(v, text, maxUnwrap)
+}
+
+func containsEscaped(v gjson.Result, text string, depth int) (found bool) {
+	if depth == 0 {
+		return false
+	}
+	v.ForEach(func(key, value gjson.Result) bool {
+		value = unwrap(value)
+		switch value.Type {
+		case gjson.String:
+			found = strings.Contains(value.Str, text)
+		case gjson.JSON:
+			found = containsEscaped(value, text, depth-1)
+		}
+		found = found || strings.Contains(key.Str, text)
+		return !found
+	})
+	return found
+}

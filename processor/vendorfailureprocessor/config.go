@@ -1,0 +1,221 @@
+package vendorfailureprocessor
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says which requests are orders, which vendors they depend on and how a vendor's failure is recognised.
+// Every key is described in docs/configuration.md.
+type Config struct {
+	// Orders are the order endpoints of the shop. At least one is required.
+	Orders []OrderConfig `mapstructure:"orders"`
+	// Vendors are the third parties that orders depend on. At least one is required.
+	Vendors []VendorConfig `mapstructure:"vendors"`
+	// Settle is how long the count of a failed order that no vendor is to blame for waits for a vendor call that
+	// arrives later. The record itself is never held. 0 counts at once.
+	Settle time.Duration `mapstructure:"settle"`
+	// Limits bound what is remembered and how many series are made.
+	Limits LimitsConfig `mapstructure:"limits"`
+}
+
+// OrderConfig is one order endpoint.
+type OrderConfig struct {
+	// Method is the HTTP method of an order; empty means any.
+	Method string `mapstructure:"method"`
+	// Route is compared with http.route and with the path without query and trailing slash. A segment `{x}` or `:x`
+	// stands for any one segment of a path.
+	Route string `mapstructure:"route"`
+	// Logs says which log records record served requests.
+	Logs OrderLogsConfig `mapstructure:"logs"`
+}
+
+// OrderLogsConfig finds the log records of served requests and the orders among them.
+type OrderLogsConfig struct {
+	// Attributes of such a record: each must have one of its values.
+	Attributes map[string][]string `mapstructure:"attributes"`
+	// RequestHas are fields that an order's request has. They are asked for only where the path of a record is
+	// missing or "/".
+	RequestHas []string `mapstructure:"request_has"`
+}
+
+// VendorConfig is one vendor.
+type VendorConfig struct {
+	// Name is the value of vendor.name. Required and unique.
+	Name string `mapstructure:"name"`
+	// Calls says which spans and log records are calls to this vendor.
+	Calls CallsConfig `mapstructure:"calls"`
+	// SlowAfter makes a successful call that took longer a failed one, with reason slow. 0 is off.
+	SlowAfter time.Duration `mapstructure:"slow_after"`
+	// ValidResponse says what a successful response must hold.
+	ValidResponse ValidResponseConfig `mapstructure:"valid_response"`
+	// Responses are rules about what a failed answer says. The first that sets a reason wins.
+	Responses []ResponseConfig `mapstructure:"responses"`
+}
+
+// CallsConfig finds the calls to a vendor.
+type CallsConfig struct {
+	// URLs are host[:port] with a path prefix, as in https://pizza.example.com/api/order. A URL without a port means
+	// its scheme's; `*.example.com` stands for every host below example.com.
+	URLs []string `mapstructure:"urls"`
+	// Logs says which log records record calls to this vendor.
+	Logs CallLogsConfig `mapstructure:"logs"`
+}
+
+// CallLogsConfig finds the log records of vendor calls.
+type CallLogsConfig struct {
+	// Attributes of such a record: each must have one of its values.
+	Attributes map[string][]string `mapstructure:"attributes"`
+}
+
+// ValidResponseConfig says what a successful response must hold.
+type ValidResponseConfig struct {
+	// JWT are paths of a response's fields that, where present, must hold a well-formed JSON Web Token (RFC 7519).
+	JWT []string `mapstructure:"jwt"`
+}
+
+// ResponseConfig is a rule about a failed answer. All of Status and Contains that are given must hold.
+type ResponseConfig struct {
+	// Status is the vendor's HTTP status code.
+	Status int `mapstructure:"status"`
+	// Contains is a text in the unwrapped response, or in the message of an exception on a span of a failed order's
+	// trace.
+	Contains string `mapstructure:"contains"`
+	// Reason is the value of vendor.failure.reason that this answer means.
+	Reason string `mapstructure:"reason"`
+	// Chaos says that this answer shows a chaos test.
+	Chaos bool `mapstructure:"chaos"`
+}
+
+// LimitsConfig bounds memory and series.
+type LimitsConfig struct {
+	// Traces is how many traces with a failed call or an undecided order are remembered.
+	Traces int `mapstructure:"traces"`
+	// Callers is how many services get series of their own; further ones are counted as _other.
+	Callers int `mapstructure:"callers"`
+}
+
+func newDefaultConfig() *Config {
+	return &Config{
+		Settle: 5 * time.Second,
+		Limits: LimitsConfig{Traces: 100_000, Callers: 50},
+	}
+}
+
+// Validate finds every fault of the configuration and says, for each, the key, the value and what would be right.
+func (c *Config) Validate() error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if len(c.Orders) == 0 {
+		fault("orders: none given; name at least one order endpoint, such as {method: POST, route: /api/order}")
+	}
+	for i, o := range c.Orders {
+		key := fmt.Sprintf("orders[%d]", i)
+		if o.Method != "" && !isToken(o.Method) {
+			fault("%s.method: %q is not an HTTP method; write one such as %s, or leave it out for any", key, o.Method, http.MethodPost)
+		}
+		if !strings.HasPrefix(o.Route, "/") {
+			fault("%s.route: %q does not begin with a slash; write the route as the server knows it, such as /api/order", key, o.Route)
+		} else if strings.ContainsAny(o.Route, "?# ") {
+			fault("%s.route: %q has a query, fragment or blank; write the path alone, such as /api/order", key, o.Route)
+		}
+		errs = append(errs, validateAttributes(key+".logs.attributes", o.Logs.Attributes)...)
+		for j, field := range o.Logs.RequestHas {
+			if field == "" {
+				fault("%s.logs.request_has[%d]: \"\" names no field; write a field of an order's request, such as items", key, j)
+			}
+		}
+	}
+
+	if len(c.Vendors) == 0 {
+		fault("vendors: none given; name at least one vendor, such as {name: factory, calls: {urls: [https://factory.example.com/api/order]}}")
+	}
+	seen := map[string]int{}
+	for i, v := range c.Vendors {
+		key := fmt.Sprintf("vendors[%d]", i)
+		if first, ok := seen[v.Name]; v.Name != "" && ok {
+			fault("%s.name: %q is already vendors[%d]; give each vendor a name of its own, or one entry with all its urls", key, v.Name, first)
+		} else {
+			seen[v.Name] = i
+		}
+		errs = append(errs, v.validate(key)...)
+	}
+
+	if c.Settle < 0 {
+		fault("settle: %s is negative; write how long to wait, such as 5s, or 0 to count at once", c.Settle)
+	}
+	if c.Limits.Traces <= 0 {
+		fault("limits.traces: %d is not positive; write how many traces to remember, such as 100000", c.Limits.Traces)
+	}
+	if c.Limits.Callers <= 0 {
+		fault("limits.callers: %d is not positive; write how many services get series of their own, such as 50", c.Limits.Callers)
+	}
+	return errors.Join(errs...)
+}
+
+func (v *VendorConfig) validate(key string) (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	switch v.Name {
+	case "":
+		fault("%s.name: \"\" is empty; give the name that tags, metrics and alerts will carry", key)
+	case other:
+		fault("%s.name: %q stands for what is beyond a limit; choose another name", key, v.Name)
+	}
+	if len(v.Calls.URLs) == 0 && len(v.Calls.Logs.Attributes) == 0 && len(v.Responses) == 0 && len(v.ValidResponse.JWT) == 0 {
+		fault("%s.calls: neither urls nor logs given; say how to recognise a call to this vendor, such as urls: [https://factory.example.com/api/order]", key)
+	}
+	for j, raw := range v.Calls.URLs {
+		if _, err := parseTarget(raw); err != nil {
+			fault("%s.calls.urls[%d]: %w", key, j, err)
+		}
+	}
+	errs = append(errs, validateAttributes(key+".calls.logs.attributes", v.Calls.Logs.Attributes)...)
+	if v.SlowAfter < 0 {
+		fault("%s.slow_after: %s is negative; write a duration such as 10s, or 0 for off", key, v.SlowAfter)
+	}
+	for j, field := range v.ValidResponse.JWT {
+		if field == "" {
+			fault("%s.valid_response.jwt[%d]: \"\" names no field; write a field of the response, such as jwt", key, j)
+		}
+	}
+	for j, r := range v.Responses {
+		key := fmt.Sprintf("%s.responses[%d]", key, j)
+		if r.Status == 0 && r.Contains == "" {
+			fault("%s: neither status nor contains given; a rule without either would hold for every answer", key)
+		}
+		if r.Status != 0 && (r.Status < 100 || r.Status > 599) {
+			fault("%s.status: %d is not an HTTP status code; write one from 100 to 599", key, r.Status)
+		}
+		if _, ok := reasonOf(r.Reason); !ok && r.Reason != "" {
+			fault("%s.reason: %q is not known; write one of %s", key, r.Reason, strings.Join(reasonNames[reasonNone+1:], ", "))
+		}
+	}
+	return errs
+}
+
+func validateAttributes(key string, attributes map[string][]string) (errs []error) {
+	for name, values := range attributes {
+		if name == "" {
+			errs = append(errs, fmt.Errorf("%s: an attribute has no name; write the record's label, such as type", key))
+		}
+		if len(values) == 0 {
+			errs = append(errs, fmt.Errorf("%s.%s: no value given; write those it may have, such as [http]", key, name))
+		} else if slices.Contains(values, "") {
+			errs = append(errs, fmt.Errorf("%s.%s: one value is \"\"; write those it may have, such as [http]", key, name))
+		}
+	}
+	return errs
+}
+
+// isToken tells whether s can be an HTTP method (RFC 9110, section 9.1).
+func isToken(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+}

@@ -1,0 +1,36 @@
+// Package vendorfailureprocessor finds, in the spans and log records of an order endpoint, the orders and the calls that
+// a vendor broke. It tags them with vendor.name and vendor.failure.reason and counts them in metrics of its own.
+//
+// The way of a span or record: processor.go consumes it, target.go, endpoint.go and label.go match it, span.go and
+// record.go read it, inspect.go judges and tags it with judge.go's and rules.go's words, memory.go remembers its trace,
+// metrics.go counts it.
+package vendorfailureprocessor
+
+//go:generate go tool -modfile=../../tools/go.mod mdatagen metadata.yaml
+
+import (
+	"context"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/processor"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
+)
+
+// NewFactory returns a factory for the vendor_failure processor.
+func NewFactory() processor.Factory {
+	shared := &sharing{watches: map[*Config]*sharedWatch{}}
+	part := func(set processor.Settings, cfg component.Config) instance {
+		return instance{cfg: cfg.(*Config), set: set.TelemetrySettings, sharing: shared}
+	}
+	return processor.NewFactory(
+		metadata.Type,
+		func() component.Config { return newDefaultConfig() },
+		processor.WithTraces(func(_ context.Context, set processor.Settings, cfg component.Config, next consumer.Traces) (processor.Traces, error) {
+			return &tracesProcessor{instance: part(set, cfg), next: next}, nil
+		}, metadata.TracesStability),
+		processor.WithLogs(func(_ context.Context, set processor.Settings, cfg component.Config, next consumer.Logs) (processor.Logs, error) {
+			return &logsProcessor{instance: part(set, cfg), next: next}, nil
+		}, metadata.LogsStability))
+}

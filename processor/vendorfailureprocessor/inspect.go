@@ -1,0 +1,328 @@
+package vendorfailureprocessor
+
+import (
+	"github.com/tidwall/gjson"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// The tags. Nothing else is written.
+const (
+	tagVendor = "vendor.name"
+	tagReason = "vendor.failure.reason"
+	tagChaos  = "vendor.failure.chaos"
+)
+
+// failedOrder is an order of a batch that failed: it is judged when the whole batch has been read, for its vendor's
+// call may be listed after it.
+type failedOrder struct {
+	index      int // in batch.orders
+	attributes pcommon.Map
+}
+
+// inspectTraces finds the orders and vendor calls among spans and tags those that a vendor broke.
+func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
+	var failed []failedOrder
+	resources := td.ResourceSpans()
+	for i := range resources.Len() {
+		resource := resources.At(i)
+		var from caller
+		known := false
+		service := func() caller {
+			if !known {
+				from, known = w.caller(resource.Resource(), ""), true
+			}
+			return from
+		}
+		scopes := resource.ScopeSpans()
+		for j := range scopes.Len() {
+			spans := scopes.At(j).Spans()
+			for k := range spans.Len() {
+				span := spans.At(k)
+				switch span.Kind() {
+				case ptrace.SpanKindServer:
+					if r := readRequest(span.Attributes()); r.isOrder(w.endpoints) {
+						o := order{outcome: r.outcome(span), signal: traces, caller: service(), trace: span.TraceID(), span: span.SpanID()}
+						if o.outcome == ownFailure {
+							failed = append(failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
+						}
+						b.orders = append(b.orders, o)
+					}
+				case ptrace.SpanKindClient:
+					r := readRequest(span.Attributes())
+					if to, ok := r.address(); ok {
+						if v := w.targets.vendor(to); v != noVendor {
+							c := w.judgeCallSpan(span, &r, v)
+							c.caller = service()
+							b.addCall(c)
+							if c.reason != reasonNone {
+								w.tag(span.Attributes(), c.fault)
+							}
+						}
+					}
+					// An exception here speaks of the other side, and that is judged by the call alone.
+					continue
+				}
+				if span.Events().Len() > 0 {
+					w.readExceptions(span, &b)
+				}
+			}
+		}
+	}
+	w.judge(&b, failed)
+	return b
+}
+
+// caller returns the observed service: the resource's service.name, else the label of a record.
+func (w *watch) caller(resource pcommon.Resource, label string) caller {
+	if v, ok := resource.Attributes().Get("service.name"); ok {
+		if name := stringOf(v); name != "" {
+			return w.meters.caller(name)
+		}
+	}
+	return w.meters.caller(label)
+}
+
+// judgeCallSpan judges the call to a vendor that a CLIENT span tells of.
+func (w *watch) judgeCallSpan(span ptrace.Span, r *requestSpan, index int16) call {
+	v := &w.vendors[index]
+	c := call{
+		fault:    fault{at: span.EndTimestamp(), vendor: index, reason: r.failure(span, v.slowAfter)},
+		signal:   traces,
+		trace:    span.TraceID(),
+		span:     span.SpanID(),
+		duration: durationOf(span),
+	}
+	if c.reason != reasonNone && c.reason != reasonSlow && len(v.responses) > 0 {
+		f := v.find(r.status, anyContains(messagesOf(span)))
+		c.chaos = f.chaos
+		if f.reason != reasonNone {
+			c.reason = f.reason
+		}
+	}
+	return c
+}
+
+func messagesOf(span ptrace.Span) (messages []string) {
+	for _, message := range exceptions(span) {
+		messages = append(messages, message)
+	}
+	return messages
+}
+
+// readExceptions holds the vendors' rules against the messages of a span's exceptions.
+func (w *watch) readExceptions(span ptrace.Span, b *batch) {
+	messages := messagesOf(span)
+	if len(messages) == 0 {
+		return
+	}
+	if f, ok := w.saidOf(anyContains(messages), span.EndTimestamp()); ok {
+		b.addSign(span.TraceID(), traces, f.orError())
+	}
+}
+
+// saidOf returns the fault of the first vendor of which a failed answer speaks. Its reason is reasonNone where no rule
+// sets one.
+func (w *watch) saidOf(contains func(string) bool, at pcommon.Timestamp) (fault, bool) {
+	for i := range w.vendors {
+		if f := w.vendors[i].find(0, contains); f.holds {
+			return fault{at: at, vendor: int16(i), reason: f.reason, chaos: f.chaos}, true
+		}
+	}
+	return fault{}, false
+}
+
+// orError returns the fault with reason error where nothing told more.
+func (f fault) orError() fault {
+	if f.reason == reasonNone {
+		f.reason = reasonError
+	}
+	return f
+}
+
+// inspectLogs finds the orders and vendor calls among log records and tags those that a vendor broke.
+func (w *watch) inspectLogs(ld plog.Logs) (b batch) {
+	var failed []failedOrder
+	resources := ld.ResourceLogs()
+	for i := range resources.Len() {
+		resource := resources.At(i).Resource()
+		scopes := resources.At(i).ScopeLogs()
+		for j := range scopes.Len() {
+			records := scopes.At(j).LogRecords()
+			for k := range records.Len() {
+				failed = w.inspectRecord(records.At(k), resource, &b, failed)
+			}
+		}
+	}
+	w.judge(&b, failed)
+	return b
+}
+
+func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, b *batch, failed []failedOrder) []failedOrder {
+	for i := range w.labels {
+		found := w.labels[i].match(record, resource.Attributes())
+		if len(found.endpoints) == 0 && len(found.vendors) == 0 {
+			continue
+		}
+		l := readLine(record)
+		for _, c := range found.endpoints {
+			if !l.isOrder(&w.endpoints[c.index]) {
+				continue
+			}
+			if o, ok := w.judgeOrderLine(&l); ok {
+				o.caller = w.caller(resource, l.service())
+				switch {
+				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reasonNone:
+					failed = append(failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
+				case o.outcome == vendorFailure:
+					w.tag(record.Attributes(), o.fault)
+				}
+				if o.outcome == vendorFailure {
+					b.addSign(o.trace, logs, o.orError())
+				}
+				b.orders = append(b.orders, o)
+			}
+			return failed
+		}
+		if len(found.vendors) > 0 {
+			if c, ok := w.judgeCallLine(&l, w.calledBy(&l, found.vendors)); ok {
+				c.caller = w.caller(resource, l.service())
+				b.addCall(c)
+				if c.reason != reasonNone {
+					w.tag(record.Attributes(), c.fault)
+				}
+			}
+			return failed
+		}
+	}
+	return failed
+}
+
+// calledBy returns the vendor that a call's line speaks of: where several have the same label, by the URL in the line.
+func (w *watch) calledBy(l *line, candidates []candidate) int16 {
+	if len(candidates) > 1 {
+		if to, ok := splitURL(l.field(pathNames).String()); ok {
+			if v := w.targets.vendor(to); v != noVendor {
+				return v
+			}
+		}
+	}
+	return candidates[0].index
+}
+
+// judgeOrderLine judges an order by its own line. One that failed and says nothing of a vendor is an ownFailure so
+// far; one that blames a vendor but tells no reason has none yet. A line without a status and with no error says
+// nothing of how the order ended.
+func (w *watch) judgeOrderLine(l *line) (order, bool) {
+	o := order{signal: logs, trace: l.record.TraceID(), span: l.record.SpanID()}
+	status := l.status()
+	switch {
+	case status >= 500, status == 0 && l.isError():
+		o.outcome = ownFailure
+		if answer := l.answer(w.endpoints); answer.Exists() {
+			if f, ok := w.saidOf(func(text string) bool { return contains(answer, text) }, l.at()); ok {
+				o.outcome, o.fault = vendorFailure, f
+			}
+		}
+	case status >= 400:
+		o.outcome = rejected
+	case status > 0:
+		answer := l.answer(w.endpoints)
+		for i := range w.vendors {
+			if v := &w.vendors[i]; !v.isValid(answer) && l.isWhole(answer) {
+				f := v.find(0, func(text string) bool { return contains(answer, text) })
+				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: int16(i), reason: reasonBadResponse, chaos: f.chaos}
+				break
+			}
+		}
+	default:
+		return order{}, false
+	}
+	return o, true
+}
+
+// judgeCallLine judges the call to a vendor that a line records. A line with neither status nor error nor response
+// says nothing: it may be the request's own.
+func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
+	v := &w.vendors[index]
+	status, answer := l.status(), l.answer(w.endpoints)
+	isError := status < 400 && l.isError()
+	if status == 0 && !isError && !answer.Exists() {
+		return call{}, false
+	}
+	c := call{
+		fault:    fault{at: l.at(), vendor: index, reason: reasonOfStatus(status)},
+		signal:   logs,
+		trace:    l.record.TraceID(),
+		span:     l.record.SpanID(),
+		duration: -1,
+	}
+	answered := true
+	switch {
+	case c.reason != reasonNone:
+	case isError:
+		c.reason = reasonOfErrorLine(l, status, answer)
+	case !v.isValid(answer) && l.isWhole(answer):
+		c.reason, answered = reasonBadResponse, false
+	default:
+		return c, true
+	}
+	f := v.find(status, func(text string) bool { return contains(answer, text) })
+	c.chaos = f.chaos
+	// Of an answer that came as a success the rules tell no reason.
+	if answered && f.reason != reasonNone {
+		c.reason = f.reason
+	}
+	return c, true
+}
+
+// reasonOfErrorLine returns why a call failed whose line is an error and tells no status that is one.
+func reasonOfErrorLine(l *line, status int, answer gjson.Result) reason {
+	if status == 0 && !answer.Exists() {
+		text := textOf(l.field(errorNames))
+		switch {
+		case namesTimeout(text):
+			return reasonTimeout
+		case namesNetwork(text):
+			return reasonUnreachable
+		}
+	}
+	return reasonError
+}
+
+// judge decides, as far as it is known, who is to blame for the failed orders of a batch, and tags them.
+func (w *watch) judge(b *batch, failed []failedOrder) {
+	for _, f := range failed {
+		o := &b.orders[f.index]
+		e := w.known(b, o.trace)
+		switch {
+		case o.outcome == ownFailure:
+			*o = o.settled(&e)
+			o.waits = o.outcome == ownFailure && !o.trace.IsEmpty()
+		case o.reason == reasonNone: // the call tells more than the answer
+			call := e.callOf(o.vendor, o.signal)
+			o.reason, o.chaos = call.reason, o.chaos || call.chaos
+			o.fault = o.orError()
+		}
+		if o.outcome == vendorFailure {
+			w.tag(f.attributes, o.fault)
+		}
+	}
+}
+
+// tag writes the tags of a failure. Nothing that is there is overwritten: what bears a vendor's name already was judged
+// before, and keeps what it was given then.
+func (w *watch) tag(attributes pcommon.Map, f fault) {
+	if _, ok := attributes.Get(tagVendor); ok {
+		return
+	}
+	attributes.EnsureCapacity(attributes.Len() + 3)
+	attributes.PutStr(tagVendor, w.vendors[f.vendor].name)
+	if _, ok := attributes.Get(tagReason); !ok {
+		attributes.PutStr(tagReason, f.reason.String())
+	}
+	if _, ok := attributes.Get(tagChaos); !ok && f.chaos {
+		attributes.PutBool(tagChaos, true)
+	}
+}

@@ -1,0 +1,150 @@
+package vendorfailureprocessor
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+)
+
+// defaultOrderLogs are the values of the kind label by which loggers mark served requests.
+var defaultOrderLogs = map[string][]string{"type": {"http", "http-req", "http_request", "httpRequest"}}
+
+// label is an attribute that tells which records record orders and vendor calls. The first attribute of every entry
+// of the configuration is one, so that a record that matches nothing costs one look-up for each.
+type label struct {
+	names  []fieldName // the attribute; for type, event and kind the other two as well
+	values map[string]candidates
+}
+
+// candidates are those whose records may have a label's value.
+type candidates struct {
+	endpoints, vendors []candidate
+}
+
+// candidate is one order endpoint or vendor, by index, with what else its records must have.
+type candidate struct {
+	index int16
+	also  []labelValues
+}
+
+type labelValues struct {
+	names  []fieldName
+	values []string
+}
+
+func newLabels(cfg *Config) []label {
+	var labels []label
+	add := func(attributes map[string][]string, index int, list func(*candidates) *[]candidate) {
+		keys := slices.Sorted(maps.Keys(attributes))
+		if len(keys) == 0 {
+			return
+		}
+		c := candidate{index: int16(index)}
+		for _, key := range keys[1:] {
+			c.also = append(c.also, labelValues{names: labelNames(key), values: attributes[key]})
+		}
+		at := slices.IndexFunc(labels, func(l label) bool { return l.names[0].name == keys[0] })
+		if at < 0 {
+			at = len(labels)
+			labels = append(labels, label{names: labelNames(keys[0]), values: map[string]candidates{}})
+		}
+		for _, value := range attributes[keys[0]] {
+			found := labels[at].values[value]
+			l := list(&found)
+			*l = append(*l, c)
+			labels[at].values[value] = found
+		}
+	}
+	for i, o := range cfg.Orders {
+		attributes := o.Logs.Attributes
+		if len(attributes) == 0 {
+			attributes = defaultOrderLogs
+		}
+		add(attributes, i, func(c *candidates) *[]candidate { return &c.endpoints })
+	}
+	for i, v := range cfg.Vendors {
+		add(v.Calls.Logs.Attributes, i, func(c *candidates) *[]candidate { return &c.vendors })
+	}
+	return labels
+}
+
+// labelNames returns the names of an attribute of the configuration: what one logger calls type, others call event or
+// kind.
+func labelNames(key string) []fieldName {
+	names := fieldNames(key)
+	if slices.ContainsFunc(kindNames, func(n fieldName) bool { return n.name == key }) {
+		for _, n := range kindNames {
+			if n.name != key {
+				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
+
+// match returns the order endpoints and vendors that a record may speak of, by one label.
+func (l *label) match(record plog.LogRecord, resource pcommon.Map) candidates {
+	found := l.values[labelOf(record, resource, l.names)]
+	if len(found.endpoints) == 0 && len(found.vendors) == 0 {
+		return candidates{}
+	}
+	return candidates{endpoints: having(found.endpoints, record, resource), vendors: having(found.vendors, record, resource)}
+}
+
+// having returns the candidates whose further attributes a record has.
+func having(list []candidate, record plog.LogRecord, resource pcommon.Map) []candidate {
+	if !slices.ContainsFunc(list, func(c candidate) bool { return len(c.also) > 0 }) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(c candidate) bool {
+		return slices.ContainsFunc(c.also, func(also labelValues) bool {
+			return !slices.Contains(also.values, labelOf(record, resource, also.names))
+		})
+	})
+}
+
+// labelOf returns a record's label: its attribute, its resource's, or a field of its body.
+func labelOf(record plog.LogRecord, resource pcommon.Map, names []fieldName) string {
+	for _, attributes := range [...]pcommon.Map{record.Attributes(), resource} {
+		for i := range names {
+			if v, ok := attributes.Get(names[i].name); ok {
+				return stringOf(v)
+			}
+		}
+	}
+	body := record.Body()
+	switch body.Type() {
+	case pcommon.ValueTypeMap:
+		for i := range names {
+			if v, ok := body.Map().Get(names[i].name); ok {
+				return stringOf(v)
+			}
+		}
+	case pcommon.ValueTypeStr:
+		return labelIn(body.Str(), names)
+	case pcommon.ValueTypeBytes:
+		return labelIn(string(body.Bytes().AsRaw()), names)
+	}
+	return ""
+}
+
+func labelIn(body string, names []fieldName) string {
+	if strings.HasPrefix(body, `"`) {
+		body = textOf(unwrap(gjson.Result{Type: gjson.String, Str: body}))
+	}
+	if !strings.HasPrefix(body, "{") {
+		return ""
+	}
+	for i := range names {
+		if strings.Contains(body, names[i].quoted) {
+			if v := gjson.Get(body, escapeDots(names[i].name)); v.Exists() {
+				return v.String()
+			}
+		}
+	}
+	return ""
+}

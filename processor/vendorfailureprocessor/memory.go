@@ -1,0 +1,186 @@
+package vendorfailureprocessor
+
+import (
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// rememberFor is how long at least a trace is remembered, within limits.traces: an order's own span or record may come
+// in a later request than the call that broke it.
+const rememberFor = 5 * time.Minute
+
+// order is one request to an order endpoint, judged.
+type order struct {
+	fault   // of a vendor_failure
+	outcome outcome
+	signal  signal
+	caller  caller
+	trace   pcommon.TraceID
+	span    pcommon.SpanID
+	waits   bool // ownFailure so far: a call that arrives within settle may still decide
+}
+
+// waitingOrder is a failed order whose count waits for a vendor call.
+type waitingOrder struct {
+	order
+	deadline time.Time
+	decided  bool
+}
+
+// remembered is what is kept of a trace.
+type remembered struct {
+	evidence
+	waiting []*waitingOrder
+}
+
+// memory remembers, for traces in which a vendor call failed or an order is undecided, what is held against whom. It
+// keeps two generations: when the young one is full or old enough it becomes the old one, and what was old is
+// forgotten. So a trace costs one map entry, and at most limits.traces are kept.
+type memory struct {
+	settle time.Duration
+	half   int // traces a generation
+
+	mu         sync.Mutex
+	young, old map[pcommon.TraceID]*remembered
+	born       time.Time       // of the young generation
+	retired    time.Time       // when the old one was the young one last
+	queue      []*waitingOrder // in order of arrival, which is the order of their deadlines
+	forgotten  int             // traces forgotten before settle was over, ever
+	closed     bool
+}
+
+func newMemory(settle time.Duration, limit int) *memory {
+	return &memory{settle: settle, half: max(limit/2, 1), young: map[pcommon.TraceID]*remembered{}}
+}
+
+// recall adds to e what is remembered of a trace.
+func (m *memory) recall(id pcommon.TraceID, e *evidence) {
+	if id.IsEmpty() {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.get(id); r != nil {
+		e.add(&r.evidence)
+	}
+}
+
+func (m *memory) get(id pcommon.TraceID) *remembered {
+	if r, ok := m.young[id]; ok {
+		return r
+	}
+	return m.old[id]
+}
+
+// learn remembers the evidence of a batch that the next consumer has accepted and takes in its orders. It returns those
+// orders, of this batch and of earlier ones, whose outcome stands now, and how many traces had to be forgotten before
+// settle was over.
+func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, orders []order) (decided []order, forgotten int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	before := m.forgotten
+	decided = m.expire(now, make([]order, 0, len(orders)))
+	for id, e := range found {
+		r := m.keep(now, id)
+		r.add(e)
+		for _, w := range r.waiting {
+			if !w.decided {
+				w.decided = true
+				decided = append(decided, w.settled(&r.evidence))
+			}
+		}
+		r.waiting = nil
+	}
+	for _, o := range orders {
+		if !o.waits || m.settle == 0 || m.closed {
+			decided = append(decided, o)
+			continue
+		}
+		// Another batch may have told of the call since this order was judged.
+		if r := m.get(o.trace); r != nil {
+			if o = o.settled(&r.evidence); o.outcome != ownFailure {
+				decided = append(decided, o)
+				continue
+			}
+		}
+		w := &waitingOrder{order: o, deadline: now.Add(m.settle)}
+		r := m.keep(now, o.trace)
+		r.waiting = append(r.waiting, w)
+		if m.queue = append(m.queue, w); len(m.queue) > 2*m.half {
+			decided = m.pop(decided)
+		}
+	}
+	return decided, m.forgotten - before
+}
+
+// settled returns an undecided order as the evidence decides it.
+func (o order) settled(e *evidence) order {
+	if f := e.blame(o.signal); f.reason != reasonNone {
+		o.outcome, o.fault = vendorFailure, f
+	}
+	return o
+}
+
+// keep returns what is remembered of a trace, in the young generation, and makes room where there is none.
+func (m *memory) keep(now time.Time, id pcommon.TraceID) *remembered {
+	if r, ok := m.young[id]; ok {
+		return r
+	}
+	if len(m.young) >= m.half || now.Sub(m.born) >= rememberFor {
+		if now.Sub(m.retired) < m.settle {
+			m.forgotten += len(m.old)
+		}
+		m.old, m.young = m.young, make(map[pcommon.TraceID]*remembered)
+		m.born, m.retired = now, now
+	}
+	r, ok := m.old[id]
+	if ok {
+		delete(m.old, id)
+	} else {
+		r = &remembered{}
+	}
+	m.young[id] = r
+	return r
+}
+
+// settledBy appends the orders that have waited long enough.
+func (m *memory) settledBy(now time.Time) []order {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.expire(now, nil)
+}
+
+func (m *memory) expire(now time.Time, decided []order) []order {
+	for len(m.queue) > 0 && (m.queue[0].decided || !now.Before(m.queue[0].deadline)) {
+		decided = m.pop(decided)
+	}
+	return decided
+}
+
+// pop takes the order that has waited longest out of the queue.
+func (m *memory) pop(decided []order) []order {
+	w := m.queue[0]
+	m.queue[0] = nil
+	if m.queue = m.queue[1:]; len(m.queue) == 0 {
+		m.queue = nil
+	}
+	if !w.decided {
+		w.decided = true
+		decided = append(decided, w.order)
+	}
+	return decided
+}
+
+// close returns what still waits: nothing that arrives later can decide it. From now on no order waits.
+func (m *memory) close() (decided []order) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	for len(m.queue) > 0 {
+		decided = m.pop(decided)
+	}
+	return decided
+}

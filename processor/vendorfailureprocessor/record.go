@@ -1,0 +1,216 @@
+package vendorfailureprocessor
+
+import (
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+)
+
+// The names that loggers have for the fields of a request. Those of the semantic conventions come first, new and old;
+// the others are from the loggers of public JWT Pizza forks, the most frequent first. A name with a dot is a field's
+// own name or a path to it.
+var (
+	kindNames     = fieldNames("type", "event", "kind")
+	serviceNames  = fieldNames("service.name", "component", "source", "service_name", "service", "job")
+	methodNames   = fieldNames("http.request.method", "http.method", "method", "meta.req.method")
+	statusNames   = fieldNames("http.response.status_code", "http.status_code", "statusCode", "status", "meta.res.statusCode")
+	pathNames     = fieldNames("http.route", "url.path", "http.target", "url.full", "http.url", "path", "url", "endpoint")
+	requestNames  = fieldNames("http.request.body", "reqBody", "requestBody", "request", "requestData", "factoryRequest")
+	responseNames = fieldNames("http.response.body", "resBody", "responseBody", "response", "responseData", "factoryResponse")
+	// Some loggers of vendor calls have the request under these names, others the response.
+	eitherNames = fieldNames("data", "body")
+	levelNames  = fieldNames("level", "severity", "severity_text", "detected_level", "log.level", "lvl")
+	errorNames  = fieldNames("error.type", "exception.type", "exception.message", "error", "err", "message", "msg")
+)
+
+// fieldName is one name of a field. The quoted forms are looked for in a body before it is parsed: most names are not
+// in it, and a parser takes thirty times as long to say so.
+type fieldName struct {
+	name, quoted             string
+	first, quotedFirst, rest string // of a path: its first step and what follows; "" where the name has no dot
+}
+
+func fieldNames(names ...string) []fieldName {
+	fields := make([]fieldName, len(names))
+	for i, name := range names {
+		fields[i] = fieldName{name: name, quoted: `"` + name + `"`}
+		if first, rest, ok := strings.Cut(name, "."); ok {
+			fields[i].first, fields[i].quotedFirst, fields[i].rest = first, `"`+first+`"`, rest
+		}
+	}
+	return fields
+}
+
+// line is a log record as its fields are read: attributes first, then the JSON of its body.
+type line struct {
+	record plog.LogRecord
+	body   gjson.Result // JSON, unwrapped; of type Null where the body is no JSON object
+}
+
+func readLine(record plog.LogRecord) line {
+	body := unwrap(valueOf(record.Body()))
+	if !body.IsObject() {
+		body = gjson.Result{}
+	}
+	return line{record: record, body: body}
+}
+
+// field returns the first field that has one of these names.
+func (l *line) field(names []fieldName) gjson.Result {
+	attributes := l.record.Attributes()
+	for i := range names {
+		n := &names[i]
+		if v, ok := attributes.Get(n.name); ok {
+			return valueOf(v)
+		}
+		if n.first == "" {
+			continue
+		}
+		if v, ok := attributes.Get(n.first); ok {
+			if found := walk(valueOf(v), n.rest); found.Exists() {
+				return found
+			}
+		}
+	}
+	for i := range names {
+		n := &names[i]
+		if strings.Contains(l.body.Raw, n.quoted) {
+			if found := l.body.Get(escapeDots(n.name)); found.Exists() {
+				return found
+			}
+		}
+		if n.first != "" && strings.Contains(l.body.Raw, n.quotedFirst) {
+			if found := walk(l.body, n.name); found.Exists() {
+				return found
+			}
+		}
+	}
+	return gjson.Result{}
+}
+
+// isOrder tells whether a line that records a served request records one to this endpoint.
+func (l *line) isOrder(e *endpoint) bool {
+	path, method := requestLine(l.field(pathNames).String())
+	if path != "" && path != "/" || e.route == "/" && path == "/" {
+		if !e.hasPath(path) {
+			return false
+		}
+	} else if !l.requestHas(e.requestHas) {
+		return false
+	}
+	if m := l.field(methodNames); m.Exists() {
+		method = m.String()
+	}
+	return e.hasMethod(method)
+}
+
+// requestLine takes the path out of a path, a URL, or a method with either.
+func requestLine(text string) (path, method string) {
+	if m, rest, ok := strings.Cut(text, " "); ok && isToken(m) {
+		method, text = m, rest
+	}
+	if a, ok := splitURL(text); ok {
+		return a.path, method
+	}
+	return trimPath(text), method
+}
+
+// requestHas tells whether the request of a line has all of these fields. It asks for none where there are none: then
+// nothing tells an order from other requests.
+func (l *line) requestHas(fields []string) bool {
+	if len(fields) == 0 {
+		return false
+	}
+	request := unwrap(l.field(requestNames))
+	if !request.Exists() {
+		request = unwrap(l.field(eitherNames))
+	}
+	return hasFields(request, fields)
+}
+
+func hasFields(v gjson.Result, fields []string) bool {
+	for _, field := range fields {
+		if !walk(v, field).Exists() {
+			return false
+		}
+	}
+	return v.Exists()
+}
+
+// status returns the HTTP status code that a line tells, 0 for none.
+func (l *line) status() int {
+	v := l.field(statusNames)
+	if status := v.Int(); 100 <= status && status <= 999 {
+		return int(status)
+	}
+	return 0
+}
+
+// isError tells whether severity or level of a line is an error.
+func (l *line) isError() bool {
+	if l.record.SeverityNumber() >= plog.SeverityNumberError {
+		return true
+	}
+	if text := l.record.SeverityText(); text != "" {
+		return isErrorLevel(text)
+	}
+	v := l.field(levelNames)
+	if v.Type == gjson.Number {
+		return v.Num >= 50 // pino and bunyan: 50 is error, 60 fatal
+	}
+	return isErrorLevel(v.String())
+}
+
+func isErrorLevel(level string) bool {
+	switch lowerASCII(level) {
+	case "error", "err", "fatal", "critical", "crit", "alert", "emergency", "emerg", "panic", "severe":
+		return true
+	}
+	return false
+}
+
+// answer returns the unwrapped response that a line records. Under a name that some loggers have for the request, a
+// value with the fields of an order's request is one.
+func (l *line) answer(endpoints []endpoint) gjson.Result {
+	if v := l.field(responseNames); v.Exists() {
+		return unwrap(v)
+	}
+	v := unwrap(l.field(eitherNames))
+	for i := range endpoints {
+		if fields := endpoints[i].requestHas; len(fields) > 0 && (hasFields(v, fields) || nestedHas(v, fields)) {
+			return gjson.Result{}
+		}
+	}
+	return v
+}
+
+// nestedHas tells whether one of an object's values has all of these fields: a vendor gets an order along with the
+// customer who placed it.
+func nestedHas(v gjson.Result, fields []string) (has bool) {
+	if v.IsObject() {
+		v.ForEach(func(_, value gjson.Result) bool {
+			has = value.IsObject() && hasFields(value, fields)
+			return !has
+		})
+	}
+	return has
+}
+
+// isWhole tells whether nothing is cut off from a line's body and its answer: a field of a truncated answer says
+// nothing of the vendor.
+func (l *line) isWhole(answer gjson.Result) bool {
+	return (l.body.Type != gjson.JSON || gjson.Valid(l.body.Raw)) && (answer.Type != gjson.JSON || gjson.Valid(answer.Raw))
+}
+
+// at returns when a record happened; one without a timestamp has its observed one.
+func (l *line) at() pcommon.Timestamp {
+	if t := l.record.Timestamp(); t != 0 {
+		return t
+	}
+	return l.record.ObservedTimestamp()
+}
+
+// service returns the name of the service that wrote a record without service.name on its resource.
+func (l *line) service() string { return l.field(serviceNames).String() }

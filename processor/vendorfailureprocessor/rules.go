@@ -1,0 +1,79 @@
+package vendorfailureprocessor
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// vendor is a vendor of the configuration, as calls and orders are judged by it.
+type vendor struct {
+	name      string
+	slowAfter time.Duration
+	jwt       []string // paths in a response
+	responses []rule
+}
+
+// rule is what one kind of answer means.
+type rule struct {
+	status   int // 0: any
+	contains string
+	reason   reason // reasonNone: the rule sets none
+	chaos    bool
+}
+
+func newVendor(c VendorConfig) vendor {
+	v := vendor{name: c.Name, slowAfter: c.SlowAfter, jwt: c.ValidResponse.JWT}
+	for _, r := range c.Responses {
+		why, _ := reasonOf(r.Reason)
+		v.responses = append(v.responses, rule{status: r.Status, contains: r.Contains, reason: why, chaos: r.Chaos})
+	}
+	return v
+}
+
+// finding is what the rules of a vendor say of an answer.
+type finding struct {
+	holds  bool   // at least one rule does
+	reason reason // of the first rule that sets one
+	chaos  bool
+}
+
+// find holds the rules against an answer: its status, 0 where the vendor's is not known, and whether it contains a text.
+func (v *vendor) find(status int, contains func(text string) bool) (f finding) {
+	for i := range v.responses {
+		r := &v.responses[i]
+		if r.status != 0 && r.status != status || r.contains != "" && !contains(r.contains) {
+			continue
+		}
+		f.holds = true
+		f.chaos = f.chaos || r.chaos
+		if f.reason == reasonNone {
+			f.reason = r.reason
+		}
+	}
+	return f
+}
+
+// isValid tells whether an unwrapped response is one that this vendor gives: fields that must hold a JSON Web Token do
+// where they are present.
+func (v *vendor) isValid(answer gjson.Result) bool {
+	for _, path := range v.jwt {
+		if field := walk(answer, path); field.Exists() && (field.Type != gjson.String || !isJWT(field.Str)) {
+			return false
+		}
+	}
+	return true
+}
+
+// anyContains returns a test for a text in any of the messages.
+func anyContains(messages []string) func(string) bool {
+	return func(text string) bool {
+		for _, m := range messages {
+			if strings.Contains(m, text) {
+				return true
+			}
+		}
+		return false
+	}
+}

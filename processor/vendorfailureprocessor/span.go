@@ -1,0 +1,236 @@
+package vendorfailureprocessor
+
+import (
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// requestSpan is what a SERVER or CLIENT span says of its request, by the HTTP and RPC semantic conventions, old
+// (v1.20 and before) and new; some SDKs mix them within a trace, or write both.
+type requestSpan struct {
+	method, route, path, url  string
+	host, scheme, portText    string
+	port                      int64
+	status                    int // HTTP; 0: none told
+	grpc                      int // -1: none told
+	errorType                 string
+	rpcService, rpcMethod     string
+	isHTTP, isRPC, isDatabase bool
+}
+
+// readRequest reads a span's attributes in one walk.
+func readRequest(attributes pcommon.Map) (r requestSpan) {
+	r.grpc = -1
+	for key, v := range attributes.All() {
+		switch key {
+		case "http.request.method", "http.method":
+			r.method, r.isHTTP = stringOf(v), true
+		case "http.route":
+			r.route = stringOf(v)
+		case "url.path":
+			r.path = stringOf(v)
+		case "http.target":
+			if r.path == "" {
+				r.path = stringOf(v)
+			}
+		case "url.full":
+			r.url = stringOf(v)
+		case "http.url":
+			if r.url == "" {
+				r.url = stringOf(v)
+			}
+		case "server.address":
+			r.host = stringOf(v)
+		case "net.peer.name":
+			if r.host == "" {
+				r.host = stringOf(v)
+			}
+		case "server.port":
+			r.port = intOf(v)
+		case "net.peer.port":
+			if r.port == 0 {
+				r.port = intOf(v)
+			}
+		case "url.scheme", "http.scheme":
+			r.scheme = stringOf(v)
+		case "http.response.status_code", "http.status_code":
+			if status := intOf(v); 100 <= status && status <= 999 {
+				r.status = int(status)
+			}
+		case "error.type":
+			r.errorType = stringOf(v)
+		case "rpc.grpc.status_code":
+			r.grpc, r.isRPC = int(intOf(v)), true
+		case "rpc.response.status_code":
+			r.isRPC = true
+			for code, name := range grpcCodes {
+				if name == stringOf(v) {
+					r.grpc = code
+				}
+			}
+		case "rpc.system", "rpc.system.name":
+			r.isRPC = true
+		case "rpc.service":
+			r.rpcService = stringOf(v)
+		case "rpc.method":
+			r.rpcMethod = stringOf(v)
+		case "db.system", "db.system.name":
+			r.isDatabase = true
+		}
+	}
+	return r
+}
+
+// address returns where the request of a CLIENT span went.
+func (r *requestSpan) address() (address, bool) {
+	if a, ok := splitURL(r.url); ok {
+		return a, true
+	}
+	if r.host == "" || r.isDatabase || r.port < 0 || r.port > math.MaxUint16 {
+		return address{}, false
+	}
+	a := address{host: r.host, port: uint16(r.port), path: trimPath(r.path)}
+	if a.port == 0 {
+		a.port = portOf(r.scheme)
+	}
+	return a, true
+}
+
+// isOrder tells whether the request of a SERVER span is one to an order endpoint.
+func (r *requestSpan) isOrder(endpoints []endpoint) bool {
+	for i := range endpoints {
+		e := &endpoints[i]
+		if !e.hasMethod(r.method) {
+			continue
+		}
+		if r.route != "" && e.hasPath(r.route) || r.path != "" && e.hasPath(r.path) {
+			return true
+		}
+		if r.path == "" && r.url != "" {
+			if a, ok := splitURL(r.url); ok && e.hasPath(a.path) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// outcome tells how the request of a SERVER span ended, before any vendor is looked at: success, rejected, or
+// ownFailure for one that failed.
+func (r *requestSpan) outcome(span ptrace.Span) outcome {
+	switch {
+	case r.status >= 500:
+		return ownFailure
+	case r.status >= 400:
+		return rejected
+	case r.grpc > 0:
+		switch reasonOfGRPC(r.grpc) {
+		case reasonRejected, reasonUnauthorized, reasonThrottled: // what HTTP says with a 4xx
+			return rejected
+		}
+		return ownFailure
+	case span.Status().Code() == ptrace.StatusCodeError:
+		return ownFailure
+	}
+	return success
+}
+
+// failure returns why the call of a CLIENT span failed, reasonNone for one that succeeded in time.
+func (r *requestSpan) failure(span ptrace.Span, slowAfter time.Duration) reason {
+	if why := reasonOfStatus(r.status); why != reasonNone {
+		return why
+	}
+	if r.grpc > 0 {
+		return reasonOfGRPC(r.grpc)
+	}
+	if span.Status().Code() == ptrace.StatusCodeError || r.status == 0 && r.grpc < 0 && r.errorType != "" {
+		return r.failureWithoutStatus(span)
+	}
+	if slowAfter > 0 && durationOf(span) > slowAfter {
+		return reasonSlow
+	}
+	return reasonNone
+}
+
+func (r *requestSpan) failureWithoutStatus(span ptrace.Span) reason {
+	timeout, network := false, false
+	look := func(text string) {
+		timeout = timeout || namesTimeout(text)
+		network = network || namesNetwork(text)
+	}
+	look(r.errorType)
+	look(span.Status().Message())
+	for kind, message := range exceptions(span) {
+		look(kind)
+		look(message)
+	}
+	switch {
+	case timeout:
+		return reasonTimeout
+	case network, r.status == 0 && r.grpc < 0 && (r.isHTTP || r.isRPC):
+		return reasonUnreachable
+	}
+	return reasonError
+}
+
+// durationOf returns how long a span took; it is negative where the span does not tell.
+func durationOf(span ptrace.Span) time.Duration {
+	if end, start := span.EndTimestamp(), span.StartTimestamp(); end >= start && start > 0 {
+		return time.Duration(min(end-start, math.MaxInt64))
+	}
+	return -1
+}
+
+// exceptions yields type and message of each exception recorded on a span.
+func exceptions(span ptrace.Span) iter.Seq2[string, string] {
+	return func(yield func(kind, message string) bool) {
+		events := span.Events()
+		for i := range events.Len() {
+			event := events.At(i)
+			if event.Name() != "exception" {
+				continue
+			}
+			var kind, message string
+			if v, ok := event.Attributes().Get("exception.type"); ok {
+				kind = stringOf(v)
+			}
+			if v, ok := event.Attributes().Get("exception.message"); ok {
+				message = stringOf(v)
+			}
+			if !yield(kind, message) {
+				return
+			}
+		}
+	}
+}
+
+// stringOf returns a string attribute; other types, which no convention has here, as text.
+func stringOf(v pcommon.Value) string {
+	if v.Type() == pcommon.ValueTypeStr {
+		return v.Str()
+	}
+	return v.AsString()
+}
+
+// intOf returns an integer attribute; some SDKs write numbers as strings. What is no number is 0.
+func intOf(v pcommon.Value) int64 {
+	switch v.Type() {
+	case pcommon.ValueTypeInt:
+		return v.Int()
+	case pcommon.ValueTypeDouble:
+		return int64(v.Double())
+	case pcommon.ValueTypeStr:
+		n, err := strconv.ParseInt(strings.TrimSpace(v.Str()), 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	return 0
+}

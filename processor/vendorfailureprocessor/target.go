@@ -1,0 +1,198 @@
+package vendorfailureprocessor
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// target is where calls to a vendor go: a URL of the configuration, taken apart.
+type target struct {
+	host     string // lower case; for *.example.com what follows the asterisk
+	wildcard bool
+	port     uint16 // 0: any
+	path     string // without trailing slash; "" is every path
+	vendor   int16
+}
+
+// parseTarget takes a URL of the configuration apart: host[:port] and a path prefix, with a scheme or without.
+func parseTarget(raw string) (target, error) {
+	const right = "write host[:port] and a path prefix, such as https://factory.example.com/api/order or *.example.com"
+	text := raw
+	if !strings.Contains(text, "://") {
+		text = "//" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return target{}, fmt.Errorf("%q is not a URL: %w; %s", raw, err.(*url.Error).Err, right)
+	}
+	host, wildcard := strings.CutPrefix(u.Hostname(), "*.")
+	switch {
+	case host == "" || strings.ContainsAny(host, "*/ "):
+		return target{}, fmt.Errorf("%q names no host; %s", raw, right)
+	case u.User != nil:
+		return target{}, fmt.Errorf("%q holds credentials; leave them out, they play no part", u.Redacted())
+	case u.RawQuery != "" || u.Fragment != "":
+		return target{}, fmt.Errorf("%q has a query or fragment; %s", raw, right)
+	}
+	t := target{
+		host:     strings.ToLower(strings.TrimSuffix(host, ".")),
+		wildcard: wildcard,
+		port:     portOf(u.Scheme),
+		path:     strings.TrimRight(u.Path, "/"),
+	}
+	if p := u.Port(); p != "" {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return target{}, fmt.Errorf("%q has port %q; write one from 1 to 65535", raw, p)
+		}
+		t.port = uint16(n)
+	}
+	if u.Scheme != "" && t.port == 0 {
+		return target{}, fmt.Errorf("%q has scheme %q, whose port is not known; write the port, or %s", raw, u.Scheme, right)
+	}
+	return t, nil
+}
+
+// portOf returns the port that a scheme means, 0 where it is not known.
+func portOf(scheme string) uint16 {
+	switch scheme {
+	case "https", "HTTPS":
+		return 443
+	case "http", "HTTP":
+		return 80
+	}
+	return 0
+}
+
+// address is where a request went, as telemetry tells it. A port of 0 is not told.
+type address struct {
+	host string
+	port uint16
+	path string
+}
+
+// splitURL takes an absolute URL apart and allocates nothing. What is no such URL gives false.
+func splitURL(raw string) (a address, ok bool) {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return address{}, false
+	}
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	authority := rest[:end]
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		authority = authority[i+1:]
+	}
+	a.port = portOf(scheme)
+	a.host = authority
+	if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.HasSuffix(authority, "]") {
+		a.host = authority[:i]
+		if p := authority[i+1:]; p != "" {
+			n, err := strconv.ParseUint(p, 10, 16)
+			if err != nil {
+				return address{}, false
+			}
+			a.port = uint16(n)
+		}
+	}
+	if n := len(a.host); n >= 2 && a.host[0] == '[' && a.host[n-1] == ']' {
+		a.host = a.host[1 : n-1]
+	}
+	a.path = trimPath(rest[end:])
+	return a, a.host != ""
+}
+
+// trimPath returns a path without query, fragment and trailing slashes; "/" for the root.
+func trimPath(path string) string {
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		path = path[:i]
+	}
+	for len(path) > 1 && path[len(path)-1] == '/' {
+		path = path[:len(path)-1]
+	}
+	return path
+}
+
+// targets finds the vendor that a request went to.
+type targets struct {
+	hosts, below map[string][]target // by host, and by what follows "*."
+}
+
+func newTargets(vendors []VendorConfig) (targets, error) {
+	ts := targets{hosts: map[string][]target{}, below: map[string][]target{}}
+	for i, v := range vendors {
+		for _, raw := range v.Calls.URLs {
+			t, err := parseTarget(raw)
+			if err != nil {
+				return targets{}, err
+			}
+			t.vendor = int16(i)
+			m := ts.hosts
+			if t.wildcard {
+				m = ts.below
+			}
+			m[t.host] = append(m[t.host], t)
+		}
+	}
+	for _, m := range []map[string][]target{ts.hosts, ts.below} {
+		for _, list := range m {
+			// The longest path tells most: of two vendors behind one gateway it is theirs.
+			slices.SortStableFunc(list, func(a, b target) int { return len(b.path) - len(a.path) })
+		}
+	}
+	return ts, nil
+}
+
+// vendor returns the index of the vendor that lives at an address, or noVendor.
+func (ts *targets) vendor(a address) int16 {
+	host := lowerASCII(strings.TrimSuffix(a.host, "."))
+	if v := among(ts.hosts[host], a); v != noVendor {
+		return v
+	}
+	if len(ts.below) > 0 {
+		for {
+			_, rest, ok := strings.Cut(host, ".")
+			if !ok {
+				break
+			}
+			if v := among(ts.below[rest], a); v != noVendor {
+				return v
+			}
+			host = rest
+		}
+	}
+	return noVendor
+}
+
+func among(list []target, a address) int16 {
+	for i := range list {
+		if t := &list[i]; t.takes(a) {
+			return t.vendor
+		}
+	}
+	return noVendor
+}
+
+// takes tells whether a request to this host went to this target. A port that telemetry does not tell is the default of
+// one of the two schemes.
+func (t *target) takes(a address) bool {
+	if t.port != 0 && t.port != a.port && !(a.port == 0 && (t.port == 443 || t.port == 80)) {
+		return false
+	}
+	return strings.HasPrefix(a.path, t.path) && (len(a.path) == len(t.path) || t.path == "" || a.path[len(t.path)] == '/')
+}
+
+// lowerASCII returns s in lower case, and s itself where it is so already.
+func lowerASCII(s string) string {
+	for i := range len(s) {
+		if c := s[i]; 'A' <= c && c <= 'Z' {
+			return strings.ToLower(s)
+		}
+	}
+	return s
+}

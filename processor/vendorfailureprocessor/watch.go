@@ -1,0 +1,199 @@
+package vendorfailureprocessor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.uber.org/zap"
+)
+
+// watch is what the traces and logs instances of one processor ID share: the compiled configuration, what is
+// remembered of traces, and the metrics.
+type watch struct {
+	logger    *zap.Logger
+	endpoints []endpoint
+	vendors   []vendor
+	targets   targets
+	labels    []label
+	memory    *memory
+	meters    *meters
+
+	forgot  sync.Once
+	stop    chan struct{}
+	stopped chan struct{}
+}
+
+func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
+	w := &watch{
+		logger:  set.Logger,
+		labels:  newLabels(cfg),
+		memory:  newMemory(cfg.Settle, cfg.Limits.Traces),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	for _, o := range cfg.Orders {
+		w.endpoints = append(w.endpoints, newEndpoint(o))
+	}
+	for _, v := range cfg.Vendors {
+		w.vendors = append(w.vendors, newVendor(v))
+	}
+	var err error
+	if w.targets, err = newTargets(cfg.Vendors); err != nil {
+		return nil, err
+	}
+	if w.meters, err = newMeters(set, cfg); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// run counts orders that have waited for settle, until halt.
+func (w *watch) run() {
+	defer close(w.stopped)
+	if w.memory.settle == 0 {
+		<-w.stop
+		return
+	}
+	ticker := time.NewTicker(min(w.memory.settle, 250*time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			w.count(w.memory.settledBy(now))
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+// halt ends run and counts what still waits.
+func (w *watch) halt() {
+	close(w.stop)
+	<-w.stopped
+	w.count(w.memory.close())
+}
+
+func (w *watch) count(orders []order) {
+	for i := range orders {
+		w.meters.order(&orders[i])
+	}
+}
+
+// sharing holds the watches in use, by the configuration of their processor ID: the Collector gives all instances of
+// one ID the same. An instance takes part from Start to Shutdown, so what is created but never started, as `validate`
+// does, leaves nothing behind.
+type sharing struct {
+	mu      sync.Mutex
+	watches map[*Config]*sharedWatch
+}
+
+type sharedWatch struct {
+	*watch
+	users int
+}
+
+func (s *sharing) acquire(cfg *Config, set component.TelemetrySettings) (*watch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shared, ok := s.watches[cfg]
+	if !ok {
+		w, err := newWatch(set, cfg)
+		if err != nil {
+			return nil, err
+		}
+		go w.run()
+		shared = &sharedWatch{watch: w}
+		s.watches[cfg] = shared
+	}
+	shared.users++
+	return shared.watch, nil
+}
+
+// release ends the watch when its last user is gone.
+func (s *sharing) release(cfg *Config) {
+	s.mu.Lock()
+	shared := s.watches[cfg]
+	shared.users--
+	last := shared.users == 0
+	if last {
+		delete(s.watches, cfg)
+	}
+	s.mu.Unlock()
+	if last {
+		shared.halt()
+	}
+}
+
+// batch is what was found in one request. Nothing of it counts or is remembered before the next consumer has accepted
+// the request.
+type batch struct {
+	calls    []call
+	orders   []order
+	evidence map[pcommon.TraceID]*evidence
+}
+
+func (b *batch) isEmpty() bool {
+	return len(b.calls) == 0 && len(b.orders) == 0 && len(b.evidence) == 0
+}
+
+// of returns the evidence of a trace in this batch, to add to.
+func (b *batch) of(id pcommon.TraceID) *evidence {
+	if b.evidence == nil {
+		b.evidence = map[pcommon.TraceID]*evidence{}
+	}
+	e, ok := b.evidence[id]
+	if !ok {
+		e = &evidence{}
+		b.evidence[id] = e
+	}
+	return e
+}
+
+// addCall takes in a judged call.
+func (b *batch) addCall(c call) {
+	b.calls = append(b.calls, c)
+	if c.reason != reasonNone && !c.trace.IsEmpty() {
+		e := b.of(c.trace)
+		e.calls[c.signal] = e.calls[c.signal].or(c.fault)
+	}
+}
+
+// addSign takes in what an exception or an answer says of a trace.
+func (b *batch) addSign(id pcommon.TraceID, s signal, f fault) {
+	if !id.IsEmpty() {
+		e := b.of(id)
+		e.signs[s] = e.signs[s].or(f)
+	}
+}
+
+// known returns all the evidence of a trace: of this batch and remembered.
+func (w *watch) known(b *batch, id pcommon.TraceID) evidence {
+	var e evidence
+	if found, ok := b.evidence[id]; ok {
+		e = *found
+	}
+	w.memory.recall(id, &e)
+	return e
+}
+
+// commit counts and remembers a batch.
+func (w *watch) commit(b *batch) {
+	for i := range b.calls {
+		w.meters.call(&b.calls[i])
+	}
+	if len(b.orders) == 0 && len(b.evidence) == 0 {
+		return
+	}
+	decided, forgotten := w.memory.learn(time.Now(), b.evidence, b.orders)
+	w.count(decided)
+	if forgotten > 0 {
+		w.meters.telemetry.ProcessorVendorFailureForgottenTraces.Add(context.Background(), int64(forgotten))
+		w.forgot.Do(func() {
+			w.logger.Warn("limits.traces is reached: traces are forgotten before settle is over, and orders whose vendor call comes in a later request may be counted as own_failure",
+				zap.Int("limits.traces", 2*w.memory.half))
+		})
+	}
+}

@@ -54,8 +54,11 @@ func holdsJSON(s string) bool {
 func walk(v gjson.Result, path string) gjson.Result {
 	for {
 		v = unwrap(v)
-		if v.Type != gjson.JSON || path == "" {
+		if path == "" {
 			return v
+		}
+		if v.Type != gjson.JSON {
+			return gjson.Result{}
 		}
 		step, rest, more := strings.Cut(path, ".")
 		if !more || strings.HasPrefix(step, "#") {

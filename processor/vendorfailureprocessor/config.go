@@ -3,10 +3,14 @@ package vendorfailureprocessor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/collector/confmap"
 )
 
 // Config says which requests are orders, which vendors they depend on and how a vendor's failure is recognised.
@@ -104,6 +108,51 @@ func newDefaultConfig() *Config {
 		Settle: 5 * time.Second,
 		Limits: LimitsConfig{Traces: 100_000, Callers: 50},
 	}
+}
+
+// Unmarshal reads the configuration. Where a key is unknown or a value has the wrong type, it says what else is wrong
+// as well, so that one run of `validate` tells all.
+func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	errs := unknownKeys("", conf.ToStringMap(), reflect.TypeFor[Config]())
+	if err := conf.Unmarshal(c, confmap.WithIgnoreUnused()); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		errs = append(errs, c.Validate())
+	}
+	return errors.Join(errs...)
+}
+
+// unknownKeys finds the keys that a part of the configuration has and its type has not. It tells no value: the key may
+// be a secret's.
+func unknownKeys(path string, raw any, t reflect.Type) (errs []error) {
+	switch t.Kind() {
+	case reflect.Slice:
+		if list, ok := raw.([]any); ok {
+			for i, element := range list {
+				errs = append(errs, unknownKeys(fmt.Sprintf("%s[%d]", path, i), element, t.Elem())...)
+			}
+		}
+	case reflect.Struct:
+		fields, ok := raw.(map[string]any)
+		if !ok {
+			break
+		}
+		known := map[string]reflect.Type{}
+		for i := range t.NumField() {
+			known[t.Field(i).Tag.Get("mapstructure")] = t.Field(i).Type
+		}
+		for _, key := range slices.Sorted(maps.Keys(fields)) {
+			at := strings.TrimPrefix(path+"."+key, ".")
+			if t, ok := known[key]; ok {
+				errs = append(errs, unknownKeys(at, fields[key], t)...)
+			} else {
+				errs = append(errs, fmt.Errorf("%s: there is no such key; write one of %s", at,
+					strings.Join(slices.Sorted(maps.Keys(known)), ", ")))
+			}
+		}
+	}
+	return errs
 }
 
 // Validate finds every fault of the configuration and says, for each, the key, the value and what would be right.

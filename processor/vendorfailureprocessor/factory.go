@@ -20,7 +20,10 @@ import (
 
 // NewFactory returns a factory for the vendor_failure processor.
 func NewFactory() processor.Factory {
-	shared := &sharing{watches: map[*Config]*sharedWatch{}}
+	return newFactory(&sharing{watches: map[*Config]*sharedWatch{}})
+}
+
+func newFactory(shared *sharing) processor.Factory {
 	part := func(set processor.Settings, cfg component.Config) instance {
 		return instance{cfg: cfg.(*Config), set: set.TelemetrySettings, sharing: shared}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -19,6 +20,8 @@ import (
 	"go.opentelemetry.io/collector/processor/processortest"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
@@ -62,6 +65,7 @@ type harness struct {
 	logs   processor.Logs
 	spans  *consumertest.TracesSink
 	lines  *consumertest.LogsSink
+	log    *observer.ObservedLogs
 }
 
 func start(t testing.TB, cfg *Config) *harness {
@@ -74,6 +78,8 @@ func (h *harness) open(t testing.TB, f processor.Factory, cfg *Config, traces co
 	require.NoError(t, cfg.Validate())
 	set := processortest.NewNopSettings(metadata.Type)
 	set.TelemetrySettings = h.tel.NewTelemetrySettings()
+	core, log := observer.New(zap.DebugLevel)
+	set.Logger, h.log = zap.New(core), log
 	var err error
 	h.traces, err = f.CreateTraces(context.Background(), set, cfg, traces)
 	require.NoError(t, err)
@@ -88,6 +94,11 @@ func (h *harness) shutdown(t testing.TB) {
 	for _, c := range []component.Component{h.traces, h.logs} {
 		require.NoError(t, c.Shutdown(context.Background()))
 	}
+}
+
+// said are the lines of the processor's own log that hold a text.
+func (h *harness) said(text string) []observer.LoggedEntry {
+	return h.log.Filter(func(e observer.LoggedEntry) bool { return strings.Contains(e.Message, text) }).All()
 }
 
 // counts are the points of a counter by the values of some attributes, joined by slashes; zeros are left out.

@@ -26,7 +26,8 @@ func parseTarget(raw string) (target, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return target{}, fmt.Errorf("%q is not a URL: %w; %s", raw, err.(*url.Error).Err, right)
+		// What stands before an @ may be a password.
+		return target{}, fmt.Errorf("%q is not a URL: %w; %s", raw[strings.LastIndexByte(raw, '@')+1:], err.(*url.Error).Err, right)
 	}
 	host, wildcard := strings.CutPrefix(u.Hostname(), "*.")
 	switch {

@@ -1,0 +1,43 @@
+package vendorfailureprocessor
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/tidwall/gjson"
+)
+
+func TestWalk(t *testing.T) {
+	for _, tc := range []struct{ name, body, path, want string }{
+		{"field", `{"a":{"b":1}}`, "a.b", "1"},
+		{"string that holds JSON", `{"a":"{\"b\":1}"}`, "a.b", "1"},
+		{"twice", `{"a":"\"{\\\"b\\\":1}\""}`, "a.b", "1"},
+		{"the whole in a string", `"{\"a\":{\"b\":1}}"`, "a.b", "1"},
+		{"the value itself in a string", `{"a":"{\"b\":\"[1]\"}"}`, "a.b", "[1]"},
+		{"every element", `{"a":"[{\"b\":1},{\"b\":2}]"}`, "a.#.b", "[1,2]"},
+		{"a key with dots", `{"http.request.method":"POST"}`, "http.request.method", "POST"},
+		{"not there", `{"a":{}}`, "a.b", ""},
+		{"below a text", `{"a":"text"}`, "a.b", ""},
+		{"below a number", `{"a":1}`, "a.b", ""},
+		{"of a text", `text`, "a", ""},
+	} {
+		assert.Equal(t, tc.want, walk(gjson.Result{Type: gjson.String, Str: tc.body}, tc.path).String(), tc.name)
+	}
+}
+
+func TestContains(t *testing.T) {
+	for _, tc := range []struct {
+		name, answer, text string
+		want               bool
+	}{
+		{"plain text", `fetch failed`, "fetch failed", true},
+		{"value", `{"message":"fetch failed"}`, "fetch failed", true},
+		{"key", `{"reportUrl":1}`, "reportUrl", true},
+		{"escaped value", `{"message":"\u0027\u003c"}`, "'<", true},
+		{"escaped key", `{"\u0027\u003c":1}`, "'<", true},
+		{"escaped deep below", `{"a":[{"b":"{\"c\":\"\\u0027<\"}"}]}`, "'<", true},
+		{"not there", `{"message":"\u0027"}`, "'<", false},
+	} {
+		assert.Equal(t, tc.want, contains(unwrap(gjson.Result{Type: gjson.String, Str: tc.answer}), tc.text), tc.name)
+	}
+}

@@ -1,0 +1,145 @@
+package vendorfailureprocessor
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+	"go.yaml.in/yaml/v3"
+)
+
+func TestConfig(t *testing.T) {
+	all, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	load := func(id string) *Config {
+		conf, err := all.Sub(id)
+		require.NoError(t, err)
+		cfg := newDefaultConfig()
+		require.NoError(t, conf.Unmarshal(cfg))
+		require.NoError(t, cfg.Validate())
+		return cfg
+	}
+
+	assert.Equal(t, &Config{
+		Orders: []OrderConfig{{
+			Method: "POST",
+			Route:  "/api/order",
+			Logs: OrderLogsConfig{
+				Attributes: map[string][]string{"type": {"http", "http-req", "http_request", "httpRequest"}},
+				RequestHas: []string{"items"},
+			},
+		}},
+		Vendors: []VendorConfig{{
+			Name: "pizza-factory",
+			Calls: CallsConfig{
+				URLs: []string{"https://pizza-factory.cs329.click/api/order"},
+				Logs: CallLogsConfig{Attributes: map[string][]string{"type": {"factory", "factory-req", "factory_request"}}},
+			},
+			SlowAfter:     10 * time.Second,
+			ValidResponse: ValidResponseConfig{JWT: []string{"jwt"}},
+			Responses: []ResponseConfig{
+				{Status: 503, Reason: "rejected"},
+				{Contains: "The oven is full", Reason: "rejected"},
+				{Contains: "Failed to fulfill order at factory"},
+				{Contains: "reportUrl", Chaos: true},
+			},
+		}},
+		Settle: 3 * time.Second,
+		Limits: LimitsConfig{Traces: 1000, Callers: 10},
+	}, load("vendor_failure"))
+
+	defaults := load("vendor_failure/defaults")
+	assert.Equal(t, 5*time.Second, defaults.Settle)
+	assert.Equal(t, LimitsConfig{Traces: 100_000, Callers: 50}, defaults.Limits)
+}
+
+// TestConfigFaults: each fault is told with its key, its value and what would be right, all of them at once.
+func TestConfigFaults(t *testing.T) {
+	const order, vendor = "orders: [{method: POST, route: /o}]\n", "vendors: [{name: a, calls: {urls: [https://a.example.com]}}]\n"
+	for _, tc := range []struct {
+		name, yaml string
+		want       []string
+	}{
+		{"nothing at all", "{}", []string{
+			"orders: none given; name at least one order endpoint, such as {method: POST, route: /api/order}",
+			"vendors: none given; name at least one vendor, such as {name: factory, calls: {urls: [https://factory.example.com/api/order]}}",
+		}},
+		{"two vendors of one name", order + "vendors: [{name: a, calls: {urls: [a.example.com]}}, {name: a, calls: {urls: [b.example.com]}}]", []string{
+			`vendors[1].name: "a" is already vendors[0]; give each vendor a name of its own, or one entry with all its urls`,
+		}},
+		{"a vendor without name or calls", order + "vendors: [{slow_after: 1s}]", []string{
+			`vendors[0].name: "" is empty; give the name that tags, metrics and alerts will carry`,
+			"vendors[0].calls: neither urls nor logs given; say how to recognise a call to this vendor, such as urls: [https://factory.example.com/api/order]",
+		}},
+		{"the name that stands for the rest", order + "vendors: [{name: _other, calls: {urls: [a.example.com]}}]", []string{
+			`vendors[0].name: "_other" stands for what is beyond a limit; choose another name`,
+		}},
+		{"urls", order + `vendors: [{name: a, calls: {urls: ["http://[::1", "https://", "https://u:secret@a.example.com", "https://a.example.com/x?y=1", "https://a.example.com:0/", "ftp://a.example.com", "https://a.*.com", "https://u:secret@[::1"]}}]`, []string{
+			`vendors[0].calls.urls[0]: "http://[::1" is not a URL: missing ']' in host; write host[:port] and a path prefix, such as https://factory.example.com/api/order or *.example.com`,
+			`vendors[0].calls.urls[1]: "https://" names no host; write`,
+			`vendors[0].calls.urls[2]: "https://u:xxxxx@a.example.com" holds credentials; leave them out, they play no part`,
+			`vendors[0].calls.urls[3]: "https://a.example.com/x?y=1" has a query or fragment; write`,
+			`vendors[0].calls.urls[4]: "https://a.example.com:0/" has port "0"; write one from 1 to 65535`,
+			`vendors[0].calls.urls[5]: "ftp://a.example.com" has scheme "ftp", whose port is not known; write the port`,
+			`vendors[0].calls.urls[6]: "https://a.*.com" names no host; write`,
+			`vendors[0].calls.urls[7]: "[::1" is not a URL: missing ']' in host; write`,
+		}},
+		{"endpoints", `orders: [{method: "PO ST", route: /o}, {route: api/order}, {route: "/o?x=1"}, {route: /o, logs: {request_has: [""]}}]` + "\n" + vendor, []string{
+			`orders[0].method: "PO ST" is not an HTTP method; write one such as POST, or leave it out for any`,
+			`orders[1].route: "api/order" does not begin with a slash; write the route as the server knows it, such as /api/order`,
+			`orders[2].route: "/o?x=1" has a query, fragment or blank; write the path alone, such as /api/order`,
+			`orders[3].logs.request_has[0]: "" names no field; write a field of an order's request, such as items`,
+		}},
+		{"attributes", `orders: [{route: /o, logs: {attributes: {type: []}}}]` + "\n" + `vendors: [{name: a, calls: {logs: {attributes: {type: [""]}}}}]`, []string{
+			"orders[0].logs.attributes.type: no value given; write those it may have, such as [http]",
+			`vendors[0].calls.logs.attributes.type: one value is ""; write those it may have, such as [http]`,
+		}},
+		{"responses", order + `vendors: [{name: a, calls: {urls: [a.example.com]}, responses: [{reason: borken, status: 503}, {chaos: true}, {status: 5030}], valid_response: {jwt: [""]}}]`, []string{
+			`vendors[0].responses[0].reason: "borken" is not known; write one of error, timeout, slow, throttled, unreachable, unauthorized, rejected, bad_response`,
+			"vendors[0].responses[1]: neither status nor contains given; a rule without either would hold for every answer",
+			"vendors[0].responses[2].status: 5030 is not an HTTP status code; write one from 100 to 599",
+			`vendors[0].valid_response.jwt[0]: "" names no field; write a field of the response, such as jwt`,
+		}},
+		{"durations and limits", order + "vendors: [{name: a, slow_after: -1s, calls: {urls: [a.example.com]}}]\nsettle: -5s\nlimits: {traces: 0, callers: -1}", []string{
+			"vendors[0].slow_after: -1s is negative; write a duration such as 10s, or 0 for off",
+			"settle: -5s is negative; write how long to wait, such as 5s, or 0 to count at once",
+			"limits.traces: 0 is not positive; write how many traces to remember, such as 100000",
+			"limits.callers: -1 is not positive; write how many services get series of their own, such as 50",
+		}},
+		{"unknown keys, and what else is wrong", "orders: [{rout: /o}]\nvndors: {api_key: secret}\nvendors: [{name: a, calls: {url: [a]}, slow_after: soon}]", []string{
+			"orders[0].rout: there is no such key; write one of logs, method, route",
+			"vendors[0].calls.url: there is no such key; write one of logs, urls",
+			"vndors: there is no such key; write one of limits, orders, settle, vendors",
+			"'vendors[0].slow_after' time: invalid duration",
+			`orders[0].route: "" does not begin with a slash`,
+			"vendors[0].calls: neither urls nor logs given",
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var raw map[string]any
+			require.NoError(t, yaml.Unmarshal([]byte(tc.yaml), &raw))
+			cfg := newDefaultConfig()
+			err := confmap.NewFromStringMap(raw).Unmarshal(cfg)
+			if err == nil {
+				err = cfg.Validate()
+			}
+			require.Error(t, err)
+			for _, want := range tc.want {
+				assert.ErrorContains(t, err, want)
+			}
+			assert.NotContains(t, err.Error(), "secret")
+			faults := 0
+			for line := range strings.Lines(err.Error()) {
+				if strings.TrimSpace(line) != "" && !strings.Contains(line, "decoding failed") {
+					faults++
+				}
+			}
+			assert.Equal(t, len(tc.want), faults, "faults told in %q", err)
+		})
+	}
+}

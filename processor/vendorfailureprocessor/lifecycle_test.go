@@ -1,0 +1,97 @@
+package vendorfailureprocessor
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/processor/processortest"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
+)
+
+// TestSharing: the instances of one ID share a watch from the first Start to the last Shutdown, and nothing is left.
+func TestSharing(t *testing.T) {
+	shared := &sharing{watches: map[*Config]*sharedWatch{}}
+	f, cfg, ctx := newFactory(shared), pizzaConfig(), context.Background()
+	set := processortest.NewNopSettings(metadata.Type)
+	traces, err := f.CreateTraces(ctx, set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	logs, err := f.CreateLogs(ctx, set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	neverStarted, err := f.CreateLogs(ctx, set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	assert.Empty(t, shared.watches, "validate creates and never starts")
+
+	host := componenttest.NewNopHost()
+	require.NoError(t, traces.Start(ctx, host))
+	require.NoError(t, logs.Start(ctx, host))
+	assert.Same(t, traces.(*tracesProcessor).watch, logs.(*logsProcessor).watch)
+	assert.Len(t, shared.watches, 1)
+
+	require.NoError(t, neverStarted.Shutdown(ctx))
+	require.NoError(t, traces.Shutdown(ctx))
+	require.NoError(t, traces.Shutdown(ctx), "twice")
+	assert.Len(t, shared.watches, 1, "the logs instance still uses it")
+	require.NoError(t, logs.Shutdown(ctx))
+	assert.Empty(t, shared.watches)
+
+	// A reload makes new instances with a configuration of its own.
+	again, err := f.CreateTraces(ctx, set, pizzaConfig(), consumertest.NewNop())
+	require.NoError(t, err)
+	require.NoError(t, again.Start(ctx, host))
+	assert.NotSame(t, traces.(*tracesProcessor).watch, again.(*tracesProcessor).watch)
+	require.NoError(t, again.Shutdown(ctx))
+	assert.Empty(t, shared.watches)
+}
+
+// TestNotStarted: an instance that was never started hands everything on.
+func TestNotStarted(t *testing.T) {
+	ctx, spans, lines := context.Background(), new(consumertest.TracesSink), new(consumertest.LogsSink)
+	set := processortest.NewNopSettings(metadata.Type)
+	traces, err := NewFactory().CreateTraces(ctx, set, pizzaConfig(), spans)
+	require.NoError(t, err)
+	logs, err := NewFactory().CreateLogs(ctx, set, pizzaConfig(), lines)
+	require.NoError(t, err)
+	td, ld := ptrace.NewTraces(), plog.NewLogs()
+	addSpan(td, 1, client, callSpan(500))
+	addRecord(ld, "x")
+	require.NoError(t, traces.ConsumeTraces(ctx, td))
+	require.NoError(t, logs.ConsumeLogs(ctx, ld))
+	assert.Equal(t, 1, spans.SpanCount())
+	assert.Equal(t, 1, lines.LogRecordCount())
+}
+
+// TestUnderLoad: many goroutines, a shutdown among them, and no count lost.
+func TestUnderLoad(t *testing.T) {
+	const goroutines, requests = 8, 200
+	h := start(t, pizzaConfig())
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for n := range requests {
+				td, ld := ptrace.NewTraces(), plog.NewLogs()
+				id := [16]byte{1, byte(g), byte(n), byte(n >> 8)}
+				// The order first, its call in the next request: half of the orders wait.
+				addSpan(td, 1, server, orderSpan(500)).SetTraceID(id)
+				assert.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+				addRecord(ld, `{"statusCode":500}`, "type", "factory").SetTraceID(id)
+				assert.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+			}
+			if g == 0 {
+				assert.NoError(t, h.traces.Shutdown(context.Background()))
+			}
+		})
+	}
+	wg.Wait()
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"vendor_failure": goroutines * requests}, h.counts(t, "vendor.orders", "vendor.outcome"))
+	assert.Equal(t, map[string]int{"failure": goroutines * requests}, h.counts(t, "vendor.calls", "vendor.outcome"))
+	assert.Equal(t, goroutines*requests, h.spans.SpanCount())
+}

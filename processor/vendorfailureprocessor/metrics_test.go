@@ -1,0 +1,204 @@
+package vendorfailureprocessor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+)
+
+// TestSeriesBeginAtZero: increase() sees the first failure of a series only where the series was there before.
+func TestSeriesBeginAtZero(t *testing.T) {
+	h := start(t, pizzaConfig())
+	td := ptrace.NewTraces()
+	addSpan(td, 1, client, callSpan(200))
+	addSpan(td, 1, server, orderSpan(200))
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	h.shutdown(t)
+
+	series := func(metric string, by ...string) map[string]int64 {
+		points := map[string]int64{}
+		for _, p := range h.points(t, metric) {
+			key := ""
+			for _, name := range by {
+				if v, ok := p.Attributes.Value(attribute.Key(name)); ok {
+					key += v.AsString() + " "
+				}
+			}
+			points[key] = p.Value
+		}
+		return points
+	}
+	assert.Equal(t, map[string]int64{
+		"pizza-factory success shop traces ":              1,
+		"pizza-factory failure error shop traces ":        0,
+		"pizza-factory failure timeout shop traces ":      0,
+		"pizza-factory failure slow shop traces ":         0,
+		"pizza-factory failure throttled shop traces ":    0,
+		"pizza-factory failure unreachable shop traces ":  0,
+		"pizza-factory failure unauthorized shop traces ": 0,
+		"pizza-factory failure rejected shop traces ":     0,
+		"pizza-factory failure bad_response shop traces ": 0,
+	}, series("vendor.calls", "vendor.name", "vendor.outcome", "vendor.failure.reason", "vendor.caller", "vendor.signal"))
+	assert.Equal(t, map[string]int64{
+		"pizza-factory success shop traces ":                     1,
+		"pizza-factory own_failure shop traces ":                 0,
+		"pizza-factory rejected shop traces ":                    0,
+		"pizza-factory vendor_failure error shop traces ":        0,
+		"pizza-factory vendor_failure timeout shop traces ":      0,
+		"pizza-factory vendor_failure slow shop traces ":         0,
+		"pizza-factory vendor_failure throttled shop traces ":    0,
+		"pizza-factory vendor_failure unreachable shop traces ":  0,
+		"pizza-factory vendor_failure unauthorized shop traces ": 0,
+		"pizza-factory vendor_failure rejected shop traces ":     0,
+		"pizza-factory vendor_failure bad_response shop traces ": 0,
+	}, series("vendor.orders", "vendor.name", "vendor.outcome", "vendor.failure.reason", "vendor.caller", "vendor.signal"))
+}
+
+// TestExemplars: a failure on a span leads to its trace.
+func TestExemplars(t *testing.T) {
+	h := start(t, pizzaConfig())
+	td := ptrace.NewTraces()
+	call := addSpan(td, 1, client, callSpan(500))
+	order := addSpan(td, 1, server, orderSpan(500))
+	own := addSpan(td, 2, server, orderSpan(500))
+	good := addSpan(td, 3, client, callSpan(200))
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	h.shutdown(t)
+
+	exemplars := map[string][]string{}
+	for _, metric := range []string{"vendor.calls", "vendor.orders"} {
+		for _, p := range h.points(t, metric) {
+			outcome, _ := p.Attributes.Value(attribute.Key("vendor.outcome"))
+			for _, e := range p.Exemplars {
+				exemplars[metric+" "+outcome.AsString()] = append(exemplars[metric+" "+outcome.AsString()], fmt.Sprintf("%x/%x", e.TraceID, e.SpanID))
+			}
+		}
+	}
+	id := func(s ptrace.Span) string { return s.TraceID().String() + "/" + s.SpanID().String() }
+	assert.Equal(t, map[string][]string{
+		"vendor.calls failure":         {id(call)},
+		"vendor.orders vendor_failure": {id(order)},
+		"vendor.orders own_failure":    {id(own)},
+	}, exemplars)
+
+	m, err := h.tel.GetMetric("vendor.call.duration")
+	require.NoError(t, err)
+	seen := map[string]int{}
+	for _, p := range m.Data.(metricdata.Histogram[float64]).DataPoints {
+		outcome, _ := p.Attributes.Value(attribute.Key("vendor.outcome"))
+		seen[outcome.AsString()] += int(p.Count)
+		assert.Equal(t, []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60}, p.Bounds)
+		assert.InDelta(t, 1, p.Sum, 1e-9, "a second each")
+		for _, e := range p.Exemplars {
+			assert.Equal(t, call.TraceID().String(), fmt.Sprintf("%x", e.TraceID))
+		}
+	}
+	assert.Equal(t, map[string]int{"success": 1, "failure": 1}, seen)
+	assert.NotEqual(t, good.TraceID(), call.TraceID())
+}
+
+// TestRefusedCountsNothing: what the next consumer refuses neither counts nor is remembered, so a retry counts once.
+func TestRefusedCountsNothing(t *testing.T) {
+	refuse := &refusing{err: errors.New("queue is full")}
+	h := &harness{tel: componenttest.NewTelemetry()}
+	h.open(t, NewFactory(), pizzaConfig(), refuse, refuse)
+	request := func() (ptrace.Traces, plog.Logs) {
+		td, ld := ptrace.NewTraces(), plog.NewLogs()
+		addSpan(td, 1, client, callSpan(500))
+		addSpan(td, 1, server, orderSpan(500))
+		addSpan(td, 2, client, callSpan(500))
+		addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":500,"resBody":"fetch failed"}`, "type", "http")
+		addRecord(ld, `{"statusCode":500}`, "type", "factory").SetTraceID([16]byte{15: 3})
+		return td, ld
+	}
+	for range 3 {
+		td, ld := request()
+		require.ErrorIs(t, h.traces.ConsumeTraces(context.Background(), td), refuse.err)
+		require.ErrorIs(t, h.logs.ConsumeLogs(context.Background(), ld), refuse.err)
+	}
+	assert.Empty(t, h.points(t, "vendor.calls"))
+	assert.Empty(t, h.points(t, "vendor.orders"))
+	assert.Empty(t, h.traces.(*tracesProcessor).watch.memory.young)
+
+	refuse.err = nil
+	td, ld := request()
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"traces": 2, "logs": 1}, h.counts(t, "vendor.calls", "vendor.signal"))
+	assert.Equal(t, map[string]int{"traces": 1, "logs": 1}, h.counts(t, "vendor.orders", "vendor.signal"))
+}
+
+// TestCallersAreBounded: further services are _other, still counted, and that is said once.
+func TestCallersAreBounded(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.Limits.Callers = 2
+	h := start(t, cfg)
+	for n := range 10 {
+		td := ptrace.NewTraces()
+		addSpan(td, 1, server, orderSpan(200))
+		td.ResourceSpans().At(0).Resource().Attributes().PutStr("service.name", fmt.Sprint("shop-", n%5))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	}
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"shop-0": 2, "shop-1": 2, "_other": 6}, h.counts(t, "vendor.orders", "vendor.caller"))
+	assert.Len(t, h.said("limits.callers is reached"), 1)
+}
+
+// TestSeriesAreBounded: a thousand services and a hundred vendors with every outcome stay below the SDK's limit of
+// 2000 series, and every item is counted.
+func TestSeriesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := pizzaConfig()
+		cfg.Limits.Callers = 1000
+		cfg.Vendors = nil
+		for v := range 100 {
+			cfg.Vendors = append(cfg.Vendors, VendorConfig{Name: fmt.Sprint("vendor-", v), Calls: CallsConfig{URLs: []string{fmt.Sprintf("https://v%d.example.com", v)}}})
+		}
+		h := start(t, cfg)
+		items := 0
+		for n := range 1000 {
+			td := ptrace.NewTraces()
+			for i, status := range []int{200, 500, 504, 429, 401, 404} {
+				call := addSpan(td, 1, client, []any{"http.request.method", "POST", "url.full", fmt.Sprintf("https://v%d.example.com/", n%100), "http.response.status_code", status})
+				order := addSpan(td, 1, server, orderSpan(status))
+				for _, s := range []ptrace.Span{call, order} {
+					s.SetTraceID(pcommon.TraceID{0: 1, 1: byte(i), 2: byte(n), 3: byte(n >> 8)})
+				}
+				items++
+			}
+			td.ResourceSpans().At(0).Resource().Attributes().PutStr("service.name", fmt.Sprint("shop-", n))
+			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+		}
+		h.shutdown(t)
+		for _, metric := range []string{"vendor.calls", "vendor.orders"} {
+			total := 0
+			for _, p := range h.points(t, metric) {
+				total += int(p.Value)
+				assert.False(t, p.Attributes.HasValue("otel.metric.overflow"), metric)
+			}
+			assert.Equal(t, items, total, metric)
+			assert.Less(t, len(h.points(t, metric)), 1999, metric)
+		}
+		assert.NotZero(t, h.counts(t, "vendor.calls", "vendor.caller")[other])
+	})
+}
+
+// refusing is a next consumer that returns an error, if it has one.
+type refusing struct{ err error }
+
+func (r *refusing) Capabilities() consumer.Capabilities                { return consumer.Capabilities{} }
+func (r *refusing) ConsumeTraces(context.Context, ptrace.Traces) error { return r.err }
+func (r *refusing) ConsumeLogs(context.Context, plog.Logs) error       { return r.err }

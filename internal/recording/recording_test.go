@@ -48,7 +48,7 @@ func TestCopiesAreTheCallersOwn(t *testing.T) {
 }
 
 func TestReplayMingles(t *testing.T) {
-	r := open(t, "incident")
+	r := open(t, "chaos-fail")
 	var signals []byte
 	var first []byte
 	note := func(signal byte) func([]byte) error {
@@ -62,8 +62,8 @@ func TestReplayMingles(t *testing.T) {
 	}
 	require.NoError(t, r.Replay(note('t'), note('l')))
 
-	assert.Equal(t, 71, bytes.Count(signals, []byte("t")))
-	assert.Equal(t, 6579, bytes.Count(signals, []byte("l")))
+	assert.Equal(t, 7, bytes.Count(signals, []byte("t")))
+	assert.Equal(t, 624, bytes.Count(signals, []byte("l")))
 	assert.Contains(t, string(first), "/api/docs", "the first request of the run is the service's own start-up line")
 	assert.Zero(t, bytes.Count(signals, []byte("tt")), "log lines arrived between any two trace requests")
 }
@@ -76,8 +76,8 @@ func TestReplayStopsAtAnError(t *testing.T) {
 }
 
 func TestTruthHasTimes(t *testing.T) {
-	truth := open(t, "incident").Truth
-	assert.Equal(t, time.Date(2025, 12, 5, 15, 0, 0, 0, time.UTC), truth.FirstFailedOrder)
+	truth := open(t, "otlp-logs").Truth
+	assert.Equal(t, time.Date(2025, 12, 5, 15, 4, 48, 336e6, time.UTC), truth.FirstFailedOrder)
 	assert.Equal(t, truth.FirstFailedOrder, truth.Marks["chaosOn"])
 }
 

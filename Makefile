@@ -1,0 +1,66 @@
+# `make help` lists what can be made. Everything made lands in dist/ and .tools/, which are never committed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+COLLECTOR := dist/otelcol-vendorfailure
+# What the Collector is compiled from, besides the modules in go.mod.
+SOURCES := $(shell find processor receiver -name '*.go' ! -name '*_test.go' 2>/dev/null)
+# Every module with code of its own; tools/ only pins tools.
+MODULES := . $(filter-out tools,$(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -maxdepth 3 -name go.mod ! -path './dist/*' ! -path './.tools/*')))
+GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
+BENCH := go test -C bench -run '^$$' -bench . -benchmem ./...
+
+.PHONY: help demo run build test lint generate check-generate bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(COLLECTOR) ## replay the recorded incident into a Collector and tell whether its figures are true
+	@go run ./cmd/demo
+
+run: $(COLLECTOR) ## start a Collector for JWT Pizza
+	@echo "Put these into the config.js of jwt-pizza-service:"
+	@echo "  logs,   Loki push: http://localhost:$${LOKI_PORT:-3500}/loki/api/v1/push"
+	@echo "  traces, OTLP/HTTP: http://localhost:$${OTLP_HTTP_PORT:-4318}/v1/traces"
+	@echo "The derived metrics are at http://localhost:$${METRICS_PORT:-8888}/metrics. Ctrl-C stops."
+	@exec $(COLLECTOR) --config examples/jwt-pizza.yaml
+
+build: $(COLLECTOR) ## build the Collector, dist/otelcol-vendorfailure, if anything it is made of changed
+	@echo "$(COLLECTOR) is up to date"
+
+$(COLLECTOR): dist/go.mod $(SOURCES)
+	@echo "compiling $@: minutes the first time, seconds afterwards"
+	@CGO_ENABLED=0 go build -C dist -trimpath -ldflags='-s -w' -o $(@F) .
+
+dist/go.mod: builder-config.yaml go.mod go.sum .tools/builder
+	@echo "generating the Collector's sources from builder-config.yaml"
+	@.tools/builder --config builder-config.yaml --skip-compilation
+
+.tools/%: tools/go.mod tools/go.sum
+	@echo "compiling $@"
+	@go build -C tools -o ../.tools/ $$(go list -C tools -f '{{.ImportPath}}' tool | grep '/$*$$')
+
+test: $(COLLECTOR) ## run all tests with the race detector, against the built Collector too
+	@for module in $(MODULES); do echo "testing $$module"; go test -C $$module -race ./...; done
+
+lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and whether generated files are up to date
+	@unformatted=$$(gofmt -l $(GOFILES)); [[ -z $$unformatted ]] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	@for module in $(MODULES); do echo "checking $$module"; (cd $$module && go vet ./... && $(CURDIR)/.tools/staticcheck ./...); done
+
+generate: ## write what mdatagen generates from metadata.yaml
+	@go generate ./...
+
+# Compares with what was there before, not with git, so that it also holds while generated files are not committed yet.
+GENERATED = find . \( -name 'generated_*.go' -o -name documentation.md \) ! -path './dist/*' ! -path './.tools/*' -exec cksum {} + | sort -k 3
+check-generate:
+	@mkdir -p dist; $(GENERATED) >dist/generated.before; go generate ./...; $(GENERATED) >dist/generated.after
+	@diff dist/generated.before dist/generated.after || { echo "generated files were out of date; make generate has to be committed with what it comes from"; exit 1; }
+
+bench: ## set the processor beside its peers
+	@$(BENCH)
+
+clean: ## remove everything that was made
+	rm -rf dist .tools

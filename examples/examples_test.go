@@ -1,0 +1,121 @@
+// Package examples tests the configurations of this folder with the built Collector.
+package examples
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/builtcollector"
+)
+
+const root = ".."
+
+// credentials are what grafana-cloud.yaml wants, for a Grafana Cloud at the address endpoint.
+func credentials(endpoint string) []string {
+	return []string{
+		"GRAFANA_CLOUD_OTLP_ENDPOINT=" + endpoint + "/otlp",
+		"GRAFANA_CLOUD_INSTANCE_ID=123456",
+		"GRAFANA_CLOUD_API_KEY=glc_key",
+		"GRAFANA_CLOUD_BASIC_AUTH=MTIzNDU2OmdsY19rZXk=",
+	}
+}
+
+// validate runs `otelcol-vendorfailure validate` and returns what it says and whether the configuration is right.
+func validate(t *testing.T, configs ...string) (string, bool) {
+	t.Helper()
+	require.NoError(t, builtcollector.Check(root))
+	args := []string{"validate"}
+	for _, config := range configs {
+		args = append(args, "--config", config)
+	}
+	command := exec.Command("./"+builtcollector.Path, args...)
+	command.Dir = root
+	command.Env = append(os.Environ(), credentials("https://grafana.example.com")...)
+	output, err := command.CombinedOutput()
+	return string(output), err == nil
+}
+
+func all(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob("*.yaml")
+	require.NoError(t, err)
+	require.Subset(t, names, []string{"demo.yaml", "jwt-pizza.yaml", "grafana-cloud.yaml"})
+	return names
+}
+
+func TestValid(t *testing.T) {
+	for _, name := range all(t) {
+		t.Run(name, func(t *testing.T) {
+			output, ok := validate(t, "examples/"+name)
+			assert.True(t, ok, output)
+			assert.Empty(t, output)
+		})
+	}
+}
+
+func TestShape(t *testing.T) {
+	for _, name := range all(t) {
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(name)
+			require.NoError(t, err)
+			parsed, err := confmap.NewRetrievedFromYAML(text)
+			require.NoError(t, err)
+			config, err := parsed.AsConf()
+			require.NoError(t, err)
+
+			endpoints := 0
+			for _, key := range config.AllKeys() {
+				if strings.HasPrefix(key, "receivers::") && strings.HasSuffix(key, "::endpoint") {
+					endpoints++
+					assert.Regexp(t, `^127\.0\.0\.1:`, config.Get(key), "%s: nothing but loopback", key)
+				}
+			}
+			assert.GreaterOrEqual(t, endpoints, 2)
+
+			processors := []any{"memory_limiter", "vendor_failure", "batch"}
+			assert.Equal(t, processors, config.Get("service::pipelines::traces::processors"))
+			assert.Equal(t, processors, config.Get("service::pipelines::logs::processors"))
+		})
+	}
+}
+
+// Each wrong configuration stands over the right one of demo.yaml.
+func TestWrong(t *testing.T) {
+	for _, wrong := range []struct {
+		name, config string
+		says         []string
+	}{
+		{"no vendor", `{vendors: []}`, []string{"vendors: none given; name at least one"}},
+		{"no order endpoint", `{orders: []}`, []string{"orders: none given; name at least one"}},
+		{"two vendors of one name", `{vendors: [{name: a, calls: {urls: ["http://a"]}}, {name: a, calls: {urls: ["http://b"]}}]}`,
+			[]string{`vendors[1].name: "a" is already vendors[0]; give each vendor a name of its own`}},
+		{"unparsable URL", `{vendors: [{name: a, calls: {urls: ["http://a:x y"]}}]}`,
+			[]string{`vendors[0].calls.urls[0]: "http://a:x y" is not a URL`, "write host[:port] and a path prefix"}},
+		{"unknown reason", `{vendors: [{name: a, calls: {urls: ["http://a"]}, responses: [{status: 500, reason: broken}]}]}`,
+			[]string{`vendors[0].responses[0].reason: "broken" is not known; write one of error, timeout, slow,`}},
+		{"negative duration", `{settle: -1s}`, []string{"settle: -1s is negative; write how long to wait"}},
+		{"no duration", `{settle: soon}`, []string{"'settle' time: invalid duration"}},
+		{"unknown key", `{setle: 1s}`, []string{"vendor_failure", "setle: ", "settle"}},
+		{"all at once", `{orders: [], settle: -1s, vendors: [{name: "", calls: {urls: ["http://a"]}, slow_after: -1s}]}`, []string{
+			"orders: none given",
+			"settle: -1s is negative",
+			`vendors[0].name: "" is empty`,
+			"vendors[0].slow_after: -1s is negative; write a duration such as 10s",
+		}},
+	} {
+		t.Run(wrong.name, func(t *testing.T) {
+			output, ok := validate(t, "examples/demo.yaml", "yaml:processors::vendor_failure: "+wrong.config)
+			assert.False(t, ok)
+			for _, says := range wrong.says {
+				assert.Contains(t, output, says)
+			}
+		})
+	}
+}

@@ -1,0 +1,112 @@
+package builtcollector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
+)
+
+// Replay sends a recording to a Collector as the service sent it: spans by OTLP/HTTP, log lines by Loki push with
+// their own times, both in the order in which they arrived.
+type Replay struct {
+	// DropOrderLines is how many log lines of orders are left out.
+	DropOrderLines int
+
+	// TraceRequests and LogLines are what was sent.
+	TraceRequests, LogLines int
+}
+
+// Run returns when the Collector has accepted everything, or at the first error.
+func (r *Replay) Run(ctx context.Context, what *recording.Recording, to *Collector) error {
+	err := what.Replay(
+		func(request []byte) error { return r.traces(ctx, to.OTLP+"/v1/traces", request) },
+		func(request []byte) error { return r.logs(ctx, to.Loki+"/loki/api/v1/push", request) })
+	if err != nil {
+		return fmt.Errorf("replay: %w; the Collector's log is %s", err, to.Log)
+	}
+	return nil
+}
+
+func (r *Replay) traces(ctx context.Context, url string, request []byte) error {
+	r.TraceRequests++
+	return post(ctx, url, request)
+}
+
+// A push is one or more streams: labels, with lines that are pairs of a time in nanoseconds and a text.
+type push struct {
+	Streams []stream `json:"streams"`
+}
+
+type stream struct {
+	Labels map[string]string `json:"stream"`
+	Lines  [][2]string       `json:"values"`
+}
+
+func (r *Replay) logs(ctx context.Context, url string, request []byte) error {
+	var decoder plog.JSONUnmarshaler
+	logs, err := decoder.UnmarshalLogs(request)
+	if err != nil {
+		return err
+	}
+	var out push
+	for _, rl := range logs.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, record := range sl.LogRecords().All() {
+				if r.DropOrderLines > 0 && isOrder(record.Body().Str()) {
+					r.DropOrderLines--
+					continue
+				}
+				labels := map[string]string{}
+				for name, value := range record.Attributes().All() {
+					labels[name] = value.AsString()
+				}
+				time := strconv.FormatInt(int64(record.Timestamp()), 10)
+				out.Streams = append(out.Streams, stream{labels, [][2]string{{time, record.Body().Str()}}})
+			}
+		}
+	}
+	if len(out.Streams) == 0 {
+		return nil
+	}
+	r.LogLines += len(out.Streams)
+	body, err := json.Marshal(out)
+	if err != nil {
+		return err
+	}
+	return post(ctx, url, body)
+}
+
+func isOrder(line string) bool {
+	var request struct{ Method, Path string }
+	return json.Unmarshal([]byte(line), &request) == nil &&
+		request.Method == http.MethodPost && request.Path == "/api/order"
+}
+
+func post(ctx context.Context, url string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+	if err != nil {
+		return err
+	}
+	if response.StatusCode/100 != 2 {
+		return fmt.Errorf("%s answers %s: %s", url, response.Status, answer)
+	}
+	return nil
+}

@@ -15,7 +15,7 @@ import (
 // (v1.20 and before) and new; some SDKs mix them within a trace, or write both.
 type requestSpan struct {
 	method, route, path, url  string
-	host, scheme, portText    string
+	host, scheme              string
 	port                      int64
 	status                    int // HTTP; 0: none told
 	grpc                      int // -1: none told

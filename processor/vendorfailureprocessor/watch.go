@@ -135,10 +135,6 @@ type batch struct {
 	evidence map[pcommon.TraceID]*evidence
 }
 
-func (b *batch) isEmpty() bool {
-	return len(b.calls) == 0 && len(b.orders) == 0 && len(b.evidence) == 0
-}
-
 // of returns the evidence of a trace in this batch, to add to.
 func (b *batch) of(id pcommon.TraceID) *evidence {
 	if b.evidence == nil {

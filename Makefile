@@ -11,7 +11,7 @@ SOURCES := $(shell find processor receiver -name '*.go' ! -name '*_test.go' 2>/d
 # Every module with code of its own; tools/ only pins tools.
 MODULES := . $(filter-out tools,$(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -maxdepth 3 -name go.mod ! -path './dist/*' ! -path './.tools/*')))
 GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
-BENCH := go test -C bench -run '^$$' -bench . -benchmem ./...
+BENCH := cd bench && go run . $(BENCHFLAGS)
 
 .PHONY: help demo run build test lint generate check-generate bench clean
 

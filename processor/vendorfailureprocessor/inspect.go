@@ -44,6 +44,9 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 				case ptrace.SpanKindServer:
 					if r := readRequest(span.Attributes()); r.isOrder(w.endpoints) {
 						o := order{outcome: r.outcome(span), signal: traces, caller: service(), trace: span.TraceID(), span: span.SpanID()}
+						o.at = span.EndTimestamp()
+						w.readImpact(&o, func(f *fieldPath) gjson.Result { return f.of(span.Attributes()) })
+						o.synthetic = w.synthetic.ofSpan(span.Attributes(), resource.Resource().Attributes())
 						if o.outcome == ownFailure {
 							failed = append(failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
 						}
@@ -55,6 +58,12 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 						if v := w.targets.vendor(to); v != noVendor {
 							c := w.judgeCallSpan(span, &r, v)
 							c.caller = service()
+							if v, ok := span.Attributes().Get(tagSynthetic); ok {
+								c.synthetic = syntheticOf(stringOf(v))
+							}
+							if c.reason != reasonNone {
+								w.impact.readUser(&c.impact, func(f *fieldPath) gjson.Result { return f.of(span.Attributes()) })
+							}
 							b.addCall(c)
 							if c.reason != reasonNone {
 								w.tag(span.Attributes(), c.fault)
@@ -172,6 +181,9 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 			}
 			if o, ok := w.judgeOrderLine(&l); ok {
 				o.caller = w.caller(resource, l.service())
+				o.at = l.at()
+				w.readImpact(&o, func(f *fieldPath) gjson.Result { return f.in(&l) })
+				o.synthetic = w.synthetic.ofLine(&l, resource.Attributes())
 				switch {
 				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reasonNone:
 					failed = append(failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
@@ -188,6 +200,10 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		if len(found.vendors) > 0 {
 			if c, ok := w.judgeCallLine(&l, w.calledBy(&l, found.vendors)); ok {
 				c.caller = w.caller(resource, l.service())
+				c.synthetic = w.synthetic.ofLine(&l, resource.Attributes())
+				if c.reason != reasonNone {
+					w.impact.readUser(&c.impact, func(f *fieldPath) gjson.Result { return f.in(&l) })
+				}
 				b.addCall(c)
 				if c.reason != reasonNone {
 					w.tag(record.Attributes(), c.fault)
@@ -197,6 +213,16 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		}
 	}
 	return failed
+}
+
+// readImpact reads what an order was worth, and whose it was where it failed.
+func (w *watch) readImpact(o *order, at func(*fieldPath) gjson.Result) {
+	if !w.impact.readValue(&o.impact, at) {
+		o.unreadable = true
+	}
+	if o.outcome == ownFailure || o.outcome == vendorFailure {
+		w.impact.readUser(&o.impact, at)
+	}
 }
 
 // calledBy returns the vendor that a call's line speaks of: where several have the same label, by the URL in the line.

@@ -3,8 +3,8 @@ package vendorfailureprocessor
 import (
 	"hash/maphash"
 	"maps"
-	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -129,17 +129,19 @@ func (p *impactPaths) readValue(i *impact, at func(*fieldPath) gjson.Result) (re
 }
 
 // numberOf returns a number, also one written as a string.
-func numberOf(v gjson.Result) (float64, bool) {
-	x := v.Num
-	if v.Type == gjson.String {
-		x = gjson.Parse(strings.TrimSpace(v.Str)).Num
-		if x == 0 && strings.Trim(v.Str, " 0.") != "" {
+func numberOf(v gjson.Result) (x float64, ok bool) {
+	switch v.Type {
+	case gjson.Number:
+		x = v.Num
+	case gjson.String:
+		var err error
+		if x, err = strconv.ParseFloat(strings.TrimSpace(v.Str), 64); err != nil {
 			return 0, false
 		}
-	} else if v.Type != gjson.Number {
+	default:
 		return 0, false
 	}
-	return x, !math.IsNaN(x) && x >= 0 && x <= maxValue
+	return x, x >= 0 && x <= maxValue // NaN is neither
 }
 
 // synthetic tells whether somebody waits for an order: the values of user_agent.synthetic.type (semantic conventions,

@@ -153,7 +153,7 @@ func (a *announcer) announce(c outageChange) {
 	fields := []zap.Field{
 		zap.String("vendor.name", a.vendors[c.vendor]),
 		zap.String("vendor.outage.since", utc(out.since)),
-		zap.Duration("vendor.outage.detection_delay", time.Duration(out.known-out.since)),
+		zap.Float64("vendor.outage.detection_delay", seconds(out.since, out.known)),
 		zap.Int("vendor.outage.orders", out.orders()),
 	}
 	if n, named, exact := out.users(); named {
@@ -199,9 +199,17 @@ func (a *announcer) announce(c outageChange) {
 	}
 	a.logger.Info("a vendor's outage is over", append([]zap.Field{
 		zap.String("event.name", "vendor.outage.end"),
-		zap.Duration("vendor.outage.duration", time.Duration(most.last-out.since)),
+		zap.Float64("vendor.outage.duration", seconds(out.since, most.last)),
 		zap.String("vendor.outage.recovered", utc(c.at)),
 	}, fields...)...)
+}
+
+// seconds is the unit of durations in lines, as of those in metrics.
+func seconds(from, to pcommon.Timestamp) float64 {
+	if to < from {
+		return 0
+	}
+	return time.Duration(to - from).Seconds()
 }
 
 // utc writes a time as incident reports have it, without a doubt about its zone.

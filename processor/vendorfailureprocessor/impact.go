@@ -61,37 +61,37 @@ func newFieldPaths(paths []string) []fieldPath {
 	return fields
 }
 
-// of returns the value at this path on a span.
-func (f *fieldPath) of(attributes pcommon.Map) gjson.Result {
-	if v, ok := attributes.Get(f.whole); ok {
+// telling is what may tell an order's impact: the attributes of a span, or a log record.
+type telling struct {
+	attributes pcommon.Map
+	line       *line // nil for a span
+}
+
+// at returns the value at a path.
+func (t telling) at(f *fieldPath) gjson.Result {
+	if v, ok := t.attributes.Get(f.whole); ok {
 		return unwrap(valueOf(v))
 	}
 	if f.rest != "" {
-		if v, ok := attributes.Get(f.first); ok {
-			return walk(valueOf(v), f.rest)
+		if v, ok := t.attributes.Get(f.first); ok {
+			if found := walk(valueOf(v), f.rest); found.Exists() {
+				return found
+			}
 		}
 	}
-	return gjson.Result{}
-}
-
-// in returns the value at this path in a log record.
-func (f *fieldPath) in(l *line) gjson.Result {
-	if found := f.of(l.record.Attributes()); found.Exists() {
-		return found
+	switch {
+	case t.line == nil:
+		return gjson.Result{}
+	case f.rest == "":
+		return unwrap(t.line.field(f.names))
 	}
-	if f.rest == "" {
-		return unwrap(l.field(f.names))
-	}
-	if found := walk(l.field(f.names), f.rest); found.Exists() {
-		return found
-	}
-	return walk(l.body, f.whole)
+	return walk(t.line.field(f.names), f.rest)
 }
 
 // readUser takes a customer's name in.
-func (p *impactPaths) readUser(i *impact, at func(*fieldPath) gjson.Result) {
+func (p *impactPaths) readUser(i *impact, from telling) {
 	for n := range p.user {
-		v := at(&p.user[n])
+		v := from.at(&p.user[n])
 		if text := v.String(); v.Type == gjson.String && text != "" || v.Type == gjson.Number {
 			i.user, i.named = maphash.String(p.seed, text), true
 			return
@@ -101,29 +101,32 @@ func (p *impactPaths) readUser(i *impact, at func(*fieldPath) gjson.Result) {
 
 // readValue takes an order's value in and tells whether it could be read: what is negative, absurd or no number could
 // not, and is never added.
-func (p *impactPaths) readValue(i *impact, at func(*fieldPath) gjson.Result) (readable bool) {
+func (p *impactPaths) readValue(i *impact, from telling) (readable bool) {
 	for n := range p.value {
-		v := at(&p.value[n])
+		v := from.at(&p.value[n])
 		if !v.Exists() {
 			continue
 		}
-		parts := []gjson.Result{v}
-		if v.IsArray() {
-			parts = v.Array()
+		if !v.IsArray() {
+			x, ok := numberOf(v)
+			i.value, i.valued = x, ok
+			return ok
 		}
-		sum := 0.0
-		for _, part := range parts {
-			x, ok := numberOf(part)
-			if !ok {
-				return false
-			}
+		sum, parts := 0.0, 0
+		v.ForEach(func(_, part gjson.Result) bool {
+			var x float64
+			x, readable = numberOf(part)
 			sum += x
+			parts++
+			return readable
+		})
+		if parts == 0 {
+			return true
 		}
-		if len(parts) == 0 || sum > maxValue {
-			return len(parts) == 0
+		if readable = readable && sum <= maxValue; readable {
+			i.value, i.valued = sum, true
 		}
-		i.value, i.valued = sum, true
-		return true
+		return readable
 	}
 	return true
 }
@@ -196,47 +199,37 @@ func (s *syntheticOrders) byUserAgent(agent string) bool {
 }
 
 // byField tells whether any of the fields has one of its values.
-func (s *syntheticOrders) byField(at func(*fieldPath) gjson.Result) bool {
+func (s *syntheticOrders) byField(from telling) bool {
 	for i := range s.fields {
-		f := &s.fields[i]
-		v := at(&f.path)
-		parts := []gjson.Result{v}
+		v, values := from.at(&s.fields[i].path), s.fields[i].values
+		found := false
 		if v.IsArray() {
-			parts = v.Array()
+			v.ForEach(func(_, part gjson.Result) bool {
+				found = slices.Contains(values, part.String())
+				return !found
+			})
+		} else {
+			found = v.Exists() && slices.Contains(values, v.String())
 		}
-		if slices.ContainsFunc(parts, func(part gjson.Result) bool { return part.Exists() && slices.Contains(f.values, part.String()) }) {
+		if found {
 			return true
 		}
 	}
 	return false
 }
 
-// ofSpan tells whether a SERVER or CLIENT span is a synthetic order's.
-func (s *syntheticOrders) ofSpan(attributes, resource pcommon.Map) synthetic {
-	for _, m := range [...]pcommon.Map{attributes, resource} {
+// of tells whether a span's or a record's order is synthetic.
+func (s *syntheticOrders) of(from telling, resource pcommon.Map) synthetic {
+	for _, m := range [...]pcommon.Map{from.attributes, resource} {
 		if v, ok := m.Get(tagSynthetic); ok {
 			return syntheticOf(stringOf(v))
 		}
 	}
-	for i := range userAgentNames[:2] {
-		if v, ok := attributes.Get(userAgentNames[i].name); ok && s.byUserAgent(stringOf(v)) {
-			return syntheticTest
-		}
+	agent, _ := fieldOf(from.attributes, userAgentNames)
+	if from.line != nil && !agent.Exists() {
+		agent = from.line.field(userAgentNames)
 	}
-	if s.byField(func(f *fieldPath) gjson.Result { return f.of(attributes) }) {
-		return syntheticTest
-	}
-	return notSynthetic
-}
-
-// ofLine tells whether a record is a synthetic order's.
-func (s *syntheticOrders) ofLine(l *line, resource pcommon.Map) synthetic {
-	for _, m := range [...]pcommon.Map{l.record.Attributes(), resource} {
-		if v, ok := m.Get(tagSynthetic); ok {
-			return syntheticOf(stringOf(v))
-		}
-	}
-	if s.byUserAgent(l.field(userAgentNames).String()) || s.byField(func(f *fieldPath) gjson.Result { return f.in(l) }) {
+	if s.byUserAgent(agent.String()) || s.byField(from) {
 		return syntheticTest
 	}
 	return notSynthetic

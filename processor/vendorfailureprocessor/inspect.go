@@ -45,24 +45,23 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 					if r := readRequest(span.Attributes()); r.isOrder(w.endpoints) {
 						o := order{outcome: r.outcome(span), signal: traces, caller: service(), trace: span.TraceID(), span: span.SpanID()}
 						o.at = span.EndTimestamp()
-						w.readImpact(&o, func(f *fieldPath) gjson.Result { return f.of(span.Attributes()) })
-						o.synthetic = w.synthetic.ofSpan(span.Attributes(), resource.Resource().Attributes())
+						w.readImpact(&o, telling{attributes: span.Attributes()}, resource.Resource())
 						if o.outcome == ownFailure {
 							failed = append(failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
 						}
 						b.orders = append(b.orders, o)
 					}
 				case ptrace.SpanKindClient:
-					r := readRequest(span.Attributes())
-					if to, ok := r.address(); ok {
+					if to, ok := addressOf(span.Attributes()); ok {
 						if v := w.targets.vendor(to); v != noVendor {
+							r := readRequest(span.Attributes())
 							c := w.judgeCallSpan(span, &r, v)
 							c.caller = service()
 							if v, ok := span.Attributes().Get(tagSynthetic); ok {
 								c.synthetic = syntheticOf(stringOf(v))
 							}
 							if c.reason != reasonNone {
-								w.impact.readUser(&c.impact, func(f *fieldPath) gjson.Result { return f.of(span.Attributes()) })
+								w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
 							}
 							b.addCall(c)
 							if c.reason != reasonNone {
@@ -174,7 +173,8 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		if len(found.endpoints) == 0 && len(found.vendors) == 0 {
 			continue
 		}
-		l := readLine(record)
+		var room [ordinary]member
+		l := readLine(record, room[:0])
 		for _, c := range found.endpoints {
 			if !l.isOrder(&w.endpoints[c.index]) {
 				continue
@@ -182,8 +182,7 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 			if o, ok := w.judgeOrderLine(&l); ok {
 				o.caller = w.caller(resource, l.service())
 				o.at = l.at()
-				w.readImpact(&o, func(f *fieldPath) gjson.Result { return f.in(&l) })
-				o.synthetic = w.synthetic.ofLine(&l, resource.Attributes())
+				w.readImpact(&o, telling{attributes: record.Attributes(), line: &l}, resource)
 				switch {
 				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reasonNone:
 					failed = append(failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
@@ -200,9 +199,10 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		if len(found.vendors) > 0 {
 			if c, ok := w.judgeCallLine(&l, w.calledBy(&l, found.vendors)); ok {
 				c.caller = w.caller(resource, l.service())
-				c.synthetic = w.synthetic.ofLine(&l, resource.Attributes())
+				from := telling{attributes: record.Attributes(), line: &l}
+				c.synthetic = w.synthetic.of(from, resource.Attributes())
 				if c.reason != reasonNone {
-					w.impact.readUser(&c.impact, func(f *fieldPath) gjson.Result { return f.in(&l) })
+					w.impact.readUser(&c.impact, from)
 				}
 				b.addCall(c)
 				if c.reason != reasonNone {
@@ -215,14 +215,13 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 	return failed
 }
 
-// readImpact reads what an order was worth, and whose it was where it failed.
-func (w *watch) readImpact(o *order, at func(*fieldPath) gjson.Result) {
-	if !w.impact.readValue(&o.impact, at) {
-		o.unreadable = true
-	}
+// readImpact reads what an order was worth, whose it was where it failed, and whether anybody waits for it.
+func (w *watch) readImpact(o *order, from telling, resource pcommon.Resource) {
+	o.unreadable = !w.impact.readValue(&o.impact, from)
 	if o.outcome == ownFailure || o.outcome == vendorFailure {
-		w.impact.readUser(&o.impact, at)
+		w.impact.readUser(&o.impact, from)
 	}
+	o.synthetic = w.synthetic.of(from, resource.Attributes())
 }
 
 // calledBy returns the vendor that a call's line speaks of: where several have the same label, by the URL in the line.

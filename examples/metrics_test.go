@@ -27,12 +27,16 @@ type grafanaCloud struct {
 
 	mu            sync.Mutex
 	authorization map[string][]string // by path, each value once
-	metrics       pmetric.Metrics     // the last push
-	pushes        []time.Time         // of metrics
+	pushes        []push              // of metrics
+}
+
+type push struct {
+	at      time.Time
+	metrics pmetric.Metrics
 }
 
 func newGrafanaCloud(t *testing.T) *grafanaCloud {
-	g := &grafanaCloud{authorization: map[string][]string{}, metrics: pmetric.NewMetrics()}
+	g := &grafanaCloud{authorization: map[string][]string{}}
 	g.Server = httptest.NewServer(g)
 	t.Cleanup(g.Close)
 	return g
@@ -52,11 +56,12 @@ func (g *grafanaCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/otlp/v1/metrics" {
 		// On the wire a request is the same as the metrics in it.
 		var decoder pmetric.ProtoUnmarshaler
-		if g.metrics, err = decoder.UnmarshalMetrics(body); err != nil {
+		metrics, err := decoder.UnmarshalMetrics(body)
+		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		g.pushes = append(g.pushes, time.Now())
+		g.pushes = append(g.pushes, push{time.Now(), metrics})
 	}
 }
 
@@ -82,17 +87,23 @@ func TestGrafanaCloud(t *testing.T) {
 	replayChaos(t, collector)
 	pulled := ofVendors(t, collector)
 
+	counted := time.Now()
+	var running push
 	require.Eventually(t, func() bool {
 		cloud.mu.Lock()
 		defer cloud.mu.Unlock()
-		return len(cloud.pushes) > 1
+		if len(cloud.pushes) < 2 {
+			return false
+		}
+		running = cloud.pushes[len(cloud.pushes)-1]
+		return running.at.After(counted)
 	}, 30*time.Second, 50*time.Millisecond, "metrics are pushed while the Collector runs")
 	require.NoError(t, collector.Stop())
 	cloud.Close() // waits for what is still being answered
 	cloud.mu.Lock()
 	defer cloud.mu.Unlock()
 
-	between := cloud.pushes[1].Sub(cloud.pushes[0])
+	between := cloud.pushes[1].at.Sub(cloud.pushes[0].at)
 	assert.InDelta(t, 10, between.Seconds(), 2)
 
 	const header = "Basic MTIzNDU2OmdsY19rZXk="
@@ -102,9 +113,15 @@ func TestGrafanaCloud(t *testing.T) {
 		"/otlp/v1/metrics": {header},
 	}, cloud.authorization)
 
-	assert.Equal(t, pulled, asPrometheusNames(t, cloud.metrics))
-	assert.True(t, hasExemplar(cloud.metrics, "vendor.orders"), "a failed order leads to its trace")
-	for _, resource := range cloud.metrics.ResourceMetrics().All() {
+	assert.Equal(t, pulled, asPrometheusNames(t, running.metrics))
+	assert.True(t, hasExemplar(running.metrics, "vendor.orders"), "a failed order leads to its trace")
+	last := asPrometheusNames(t, cloud.pushes[len(cloud.pushes)-1].metrics)
+	for series, value := range pulled {
+		if strings.Contains(series, "_total{") {
+			assert.Equal(t, value, last[series], "the push at shutdown has every count: %s", series)
+		}
+	}
+	for _, resource := range running.metrics.ResourceMetrics().All() {
 		attributes := resource.Resource().Attributes().AsRaw()
 		assert.Equal(t, "otelcol-vendorfailure", attributes["service.name"])
 		assert.NotEmpty(t, attributes["service.instance.id"], "replicas add up")
@@ -206,7 +223,11 @@ func asPrometheusNames(t *testing.T, metrics pmetric.Metrics) map[string]float64
 					assert.True(t, metric.Sum().IsMonotonic(), name)
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, metric.Sum().AggregationTemporality(), name)
 					for _, point := range metric.Sum().DataPoints().All() {
-						out[series(name+"_total", labels(point.Attributes()))] = float64(point.IntValue())
+						out[series(name+"_total", labels(point.Attributes()))] = number(point)
+					}
+				case pmetric.MetricTypeGauge:
+					for _, point := range metric.Gauge().DataPoints().All() {
+						out[series(name, labels(point.Attributes()))] = number(point)
 					}
 				case pmetric.MetricTypeHistogram:
 					assert.Equal(t, pmetric.AggregationTemporalityCumulative, metric.Histogram().AggregationTemporality(), name)
@@ -231,6 +252,13 @@ func asPrometheusNames(t *testing.T, metrics pmetric.Metrics) map[string]float64
 		}
 	}
 	return out
+}
+
+func number(point pmetric.NumberDataPoint) float64 {
+	if point.ValueType() == pmetric.NumberDataPointValueTypeDouble {
+		return point.DoubleValue()
+	}
+	return float64(point.IntValue())
 }
 
 func hasExemplar(metrics pmetric.Metrics, name string) bool {

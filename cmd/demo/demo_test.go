@@ -43,6 +43,13 @@ func TestDemo(t *testing.T) {
 	assert.Contains(t, out, "by logs       240              240             0         85")
 	assert.Contains(t, out, "Vendor to blame: pizza-factory")
 	assert.Regexp(t, `First failed order: 2025-12-05 15:00:0\d\.\d{3} UTC, trace id [0-9a-f]{32}`, out)
+	assert.Regexp(t, `first failed order  2025-12-05 15:00:0\d\.\d{3} UTC`, out)
+	assert.Regexp(t, `known after         [0-5]\.\d s and \d+ orders`, out)
+	assert.Regexp(t, `last failed order   2025-12-05 15:0(1:59|2:0\d)\.\d{3} UTC`, out)
+	assert.Regexp(t, `known to be over    2025-12-05 15:02:\d\d\.\d{3} UTC`, out)
+	assert.Contains(t, out, "lost                240 orders of 6 customers, 1.9477 BTC")
+	assert.Contains(t, out, "reasons             240 error")
+	assert.Contains(t, out, "chaos               yes, not announced")
 	assert.Contains(t, out, "All figures are those of testdata/incident/truth.json")
 }
 

@@ -78,6 +78,10 @@ func run(ctx context.Context, out string, drop int, to io.Writer) error {
 
 	fmt.Fprintf(to, "Sent %d trace requests by OTLP and %d lines by Loki push in %.1f s\n\n",
 		replay.TraceRequests, replay.LogLines, took.Seconds())
-	report(to, counted, tagged, out)
-	return judge(to, want, counted, tagged)
+	begun, over, err := readOutages(collector.Log)
+	if err != nil {
+		return err
+	}
+	report(to, counted, tagged, begun, over, out)
+	return judge(to, want, counted, tagged, outageFaults(recorded.Truth, begun, over))
 }

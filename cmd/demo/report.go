@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ func expected(truth recording.Truth) map[key]int {
 var told = map[string]string{"traces": "by spans", "logs": "by logs"}
 
 // report prints what an engineer on call wants to know.
-func report(to io.Writer, counted counted, tagged tagged, out string) {
+func report(to io.Writer, counted counted, tagged tagged, begun, over []outageLine, out string) {
 	table := tabwriter.NewWriter(to, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "orders\t%s\t\n", strings.Join(outcomes, "\t"))
 	for _, signal := range signals {
@@ -56,6 +57,8 @@ func report(to io.Writer, counted counted, tagged tagged, out string) {
 			tagged.first.at.Format("2006-01-02 15:04:05.000"), tagged.first.trace)
 	}
 
+	reportOutage(to, begun, over)
+
 	fmt.Fprintf(to, "\nTagged with vendor.name: %d server spans, %d client spans, %d order lines, %d call lines\n",
 		tagged.orders["traces"], tagged.calls["traces"], tagged.orders["logs"], tagged.calls["logs"])
 	fmt.Fprintf(to, "All telemetry is in %s and %s, one OTLP/JSON request a line. Its tags:\n",
@@ -64,22 +67,30 @@ func report(to io.Writer, counted counted, tagged tagged, out string) {
 }
 
 func reasons(counts map[key]int, signal string) string {
-	var parts []string
+	of := map[string]int{}
 	for k, n := range counts {
 		if k.signal == signal {
-			parts = append(parts, fmt.Sprintf("%d %s", n, k.value))
+			of[k.value] = n
 		}
 	}
-	if parts == nil {
+	return shares(of)
+}
+
+// shares writes how many each reason has.
+func shares(of map[string]int) string {
+	if len(of) == 0 {
 		return "none"
 	}
-	slices.Sort(parts)
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, fmt.Sprintf("%d %s", of[reason], reason))
+	}
 	return strings.Join(parts, ", ")
 }
 
 // judge says whether what was counted and tagged is what was recorded, and returns an error if not.
-func judge(to io.Writer, want map[key]int, counted counted, tagged tagged) error {
-	faults := differences(want, counted.orders)
+func judge(to io.Writer, want map[key]int, counted counted, tagged tagged, outageFaults []string) error {
+	faults := append(differences(want, counted.orders), outageFaults...)
 	for _, signal := range signals {
 		if failed := want[key{signal, "vendor_failure"}]; tagged.orders[signal] != failed {
 			faults = append(faults, fmt.Sprintf("tagged orders %s: %d, recorded %d", told[signal], tagged.orders[signal], failed))

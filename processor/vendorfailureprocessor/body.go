@@ -76,6 +76,80 @@ func walk(v gjson.Result, path string) gjson.Result {
 // escapeDots returns the gjson path of a key that may hold dots.
 func escapeDots(key string) string { return strings.ReplaceAll(key, ".", `\.`) }
 
+// member is one member of a JSON object, as it stands.
+type member struct{ key, raw string }
+
+// members appends the members of a JSON object in one pass, strings skipped by their quotes and not unescaped. Of an
+// object that is cut off or no JSON it gives what it can. It takes a tenth of the time of one look-up for each name.
+func members(object string, found []member) []member {
+	i := strings.IndexByte(object, '{') + 1
+	for {
+		for i < len(object) && object[i] != '"' {
+			if object[i] == '}' {
+				return found
+			}
+			i++
+		}
+		end := afterString(object, i)
+		if end <= i+1 || end >= len(object) {
+			return found
+		}
+		key := object[i+1 : end-1]
+		for i = end; i < len(object) && (object[i] == ':' || object[i] <= ' '); i++ {
+		}
+		end = afterValue(object, i)
+		found = append(found, member{key: key, raw: object[i:end]})
+		i = end
+	}
+}
+
+// afterString returns the index after the string that begins at i.
+func afterString(s string, i int) int {
+	for i++; i < len(s); i++ {
+		n := strings.IndexByte(s[i:], '"')
+		if n < 0 {
+			break
+		}
+		i += n
+		escapes := 0
+		for s[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+// afterValue returns the index after the value that begins at i.
+func afterValue(s string, i int) int {
+	for depth := 0; i < len(s); {
+		switch s[i] {
+		case '"':
+			if i = afterString(s, i); depth == 0 {
+				return i
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return i
+			}
+			if depth == 0 {
+				return i + 1
+			}
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+		i++
+	}
+	return i
+}
+
 // textOf returns an unwrapped value as text.
 func textOf(v gjson.Result) string {
 	if v.Type == gjson.String {

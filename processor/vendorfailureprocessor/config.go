@@ -20,6 +20,14 @@ type Config struct {
 	Orders []OrderConfig `mapstructure:"orders"`
 	// Vendors are the third parties that orders depend on. At least one is required.
 	Vendors []VendorConfig `mapstructure:"vendors"`
+	// Outage says when a vendor is down, and when it is up again.
+	Outage OutageConfig `mapstructure:"outage"`
+	// Planned are announced chaos tests and maintenance.
+	Planned []PlannedConfig `mapstructure:"planned"`
+	// Impact says where an order tells whose it was and what it was worth.
+	Impact ImpactConfig `mapstructure:"impact"`
+	// Synthetic says which orders nobody waits for.
+	Synthetic SyntheticConfig `mapstructure:"synthetic"`
 	// Settle is how long the count of a failed order that no vendor is to blame for waits for a vendor call that
 	// arrives later. The record itself is never held. 0 counts at once.
 	Settle time.Duration `mapstructure:"settle"`
@@ -95,6 +103,54 @@ type ResponseConfig struct {
 	Chaos bool `mapstructure:"chaos"`
 }
 
+// OutageConfig says when a vendor is down: when at least MinFailures of what is looked at failed, and they are at least
+// FailureRatio of it. What is looked at is the last Window, or the last MinCalls within MaxAge, whichever holds more.
+type OutageConfig struct {
+	// Window is how far back calls and orders are looked at, by the telemetry's own time.
+	Window time.Duration `mapstructure:"window"`
+	// MinCalls is how many calls or orders are looked at where the window holds fewer.
+	MinCalls int `mapstructure:"min_calls"`
+	// MaxAge is how old those may be, and how long a count may be silent and still have a say.
+	MaxAge time.Duration `mapstructure:"max_age"`
+	// MinFailures is how many must have failed.
+	MinFailures int `mapstructure:"min_failures"`
+	// FailureRatio is the share that must have failed, above 0 and up to 1.
+	FailureRatio float64 `mapstructure:"failure_ratio"`
+	// Recovery is how long a vendor must not have been down, with a success since, until its outage is over.
+	Recovery time.Duration `mapstructure:"recovery"`
+}
+
+// PlannedConfig is an announced window.
+type PlannedConfig struct {
+	// Vendor is the name of a vendor.
+	Vendor string `mapstructure:"vendor"`
+	// From and To are the window's first and last moment, as in 2025-12-05T08:00:00-07:00.
+	From time.Time `mapstructure:"from"`
+	To   time.Time `mapstructure:"to"`
+	// Note is told with an outage in this window.
+	Note string `mapstructure:"note"`
+}
+
+// ImpactConfig says where an order tells whose it was and what it was worth: attributes, or paths into a JSON body. Of
+// several the first that is there counts.
+type ImpactConfig struct {
+	// User are paths to what tells customers apart. What is there is never kept or shown.
+	User []string `mapstructure:"user"`
+	// Value are paths to the value of an order; the elements of a # path are added up.
+	Value []string `mapstructure:"value"`
+	// Unit is the unit of the value, such as BTC.
+	Unit string `mapstructure:"unit"`
+}
+
+// SyntheticConfig says which orders nobody waits for. They are told apart in the metrics and are no customer's, but do
+// open and close outages.
+type SyntheticConfig struct {
+	// UserAgents are what the user agent of such an order begins with.
+	UserAgents []string `mapstructure:"user_agents"`
+	// Fields of such an order: any that has one of its values will do.
+	Fields map[string][]string `mapstructure:"fields"`
+}
+
 // LimitsConfig bounds memory and series.
 type LimitsConfig struct {
 	// Traces is how many traces with a failed call or an undecided order are remembered.
@@ -103,10 +159,22 @@ type LimitsConfig struct {
 	Callers int `mapstructure:"callers"`
 }
 
+// maxMinCalls bounds outage.min_calls: as many are looked at one by one for each call or order.
+const maxMinCalls = 1000
+
 func newDefaultConfig() *Config {
 	return &Config{
-		Settle: 5 * time.Second,
-		Limits: LimitsConfig{Traces: 100_000, Callers: 50},
+		Outage: OutageConfig{
+			Window:       10 * time.Second,
+			MinCalls:     6,
+			MaxAge:       15 * time.Minute,
+			MinFailures:  3,
+			FailureRatio: 0.5,
+			Recovery:     time.Minute,
+		},
+		Synthetic: SyntheticConfig{UserAgents: []string{"otelcol-test-order"}},
+		Settle:    5 * time.Second,
+		Limits:    LimitsConfig{Traces: 100_000, Callers: 50},
 	}
 }
 
@@ -195,6 +263,38 @@ func (c *Config) Validate() error {
 		errs = append(errs, v.validate(key)...)
 	}
 
+	errs = append(errs, c.Outage.validate()...)
+	for i, p := range c.Planned {
+		key := fmt.Sprintf("planned[%d]", i)
+		if _, ok := seen[p.Vendor]; !ok || p.Vendor == "" {
+			fault("%s.vendor: %q is no vendor of this configuration; write one of %s", key, p.Vendor, strings.Join(slices.Sorted(maps.Keys(seen)), ", "))
+		}
+		if p.From.IsZero() || p.To.IsZero() {
+			fault("%s: from or to is missing; write both, such as 2025-12-05T08:00:00-07:00", key)
+		} else if !p.To.After(p.From) {
+			fault("%s.to: %s is not after from, %s; swap them or mend the day", key, p.To.Format(time.RFC3339), p.From.Format(time.RFC3339))
+		}
+	}
+	for _, paths := range []struct {
+		key  string
+		list []string
+	}{{"impact.user", c.Impact.User}, {"impact.value", c.Impact.Value}} {
+		for i, path := range paths.list {
+			if path == "" || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") {
+				fault("%s[%d]: %q is no path; write an attribute or a path such as reqBody.items.#.price", paths.key, i, path)
+			}
+		}
+	}
+	if len(c.Impact.Value) > 0 && c.Impact.Unit == "" {
+		fault("impact.unit: \"\" is empty; write the unit of impact.value, such as USD")
+	}
+	for i, agent := range c.Synthetic.UserAgents {
+		if agent == "" {
+			fault("synthetic.user_agents[%d]: \"\" would be every user agent; write what it begins with, such as otelcol-test-order", i)
+		}
+	}
+	errs = append(errs, validateAttributes("synthetic.fields", c.Synthetic.Fields)...)
+
 	if c.Settle < 0 {
 		fault("settle: %s is negative; write how long to wait, such as 5s, or 0 to count at once", c.Settle)
 	}
@@ -205,6 +305,29 @@ func (c *Config) Validate() error {
 		fault("limits.callers: %d is not positive; write how many services get series of their own, such as 50", c.Limits.Callers)
 	}
 	return errors.Join(errs...)
+}
+
+func (o *OutageConfig) validate() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.Window <= 0 {
+		fault("outage.window: %s is not positive; write a duration such as 10s", o.Window)
+	}
+	if o.MaxAge < o.Window {
+		fault("outage.max_age: %s is shorter than outage.window, %s; write a duration such as 15m", o.MaxAge, o.Window)
+	}
+	if o.MinFailures <= 0 {
+		fault("outage.min_failures: %d is not positive; write how many must have failed, such as 3", o.MinFailures)
+	}
+	if o.MinCalls < o.MinFailures || o.MinCalls > maxMinCalls {
+		fault("outage.min_calls: %d is not between outage.min_failures, %d, and %d; write how many to look at, such as 6", o.MinCalls, o.MinFailures, maxMinCalls)
+	}
+	if !(o.FailureRatio > 0 && o.FailureRatio <= 1) {
+		fault("outage.failure_ratio: %v is not above 0 and up to 1; write a share such as 0.5", o.FailureRatio)
+	}
+	if o.Recovery <= 0 {
+		fault("outage.recovery: %s is not positive; write a duration such as 1m", o.Recovery)
+	}
+	return errs
 }
 
 func (v *VendorConfig) validate(key string) (errs []error) {

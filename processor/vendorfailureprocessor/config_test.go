@@ -49,12 +49,30 @@ func TestConfig(t *testing.T) {
 				{Contains: "reportUrl", Chaos: true},
 			},
 		}},
+		Outage: OutageConfig{
+			Window: 20 * time.Second, MinCalls: 8, MaxAge: 10 * time.Minute, MinFailures: 4, FailureRatio: 0.25, Recovery: 2 * time.Minute,
+		},
+		Planned: []PlannedConfig{{
+			Vendor: "pizza-factory",
+			From:   time.Date(2025, 12, 5, 8, 0, 0, 0, time.FixedZone("", -7*3600)),
+			To:     time.Date(2025, 12, 5, 14, 0, 0, 0, time.FixedZone("", -7*3600)),
+			Note:   "chaos test",
+		}},
+		Impact: ImpactConfig{User: []string{"enduser.id", "reqBody.diner.id"}, Value: []string{"reqBody.items.#.price"}, Unit: "BTC"},
+		Synthetic: SyntheticConfig{
+			UserAgents: []string{"otelcol-test-order", "k6/"},
+			Fields:     map[string][]string{"reqBody.diner.email": {"synthetic@jwt.com"}},
+		},
 		Settle: 3 * time.Second,
 		Limits: LimitsConfig{Traces: 1000, Callers: 10},
 	}, load("vendor_failure"))
 
 	defaults := load("vendor_failure/defaults")
 	assert.Equal(t, 5*time.Second, defaults.Settle)
+	assert.Equal(t, OutageConfig{
+		Window: 10 * time.Second, MinCalls: 6, MaxAge: 15 * time.Minute, MinFailures: 3, FailureRatio: 0.5, Recovery: time.Minute,
+	}, defaults.Outage)
+	assert.Equal(t, []string{"otelcol-test-order"}, defaults.Synthetic.UserAgents)
 	assert.Equal(t, LimitsConfig{Traces: 100_000, Callers: 50}, defaults.Limits)
 }
 
@@ -111,10 +129,34 @@ func TestConfigFaults(t *testing.T) {
 			"limits.traces: 0 is not positive; write how many traces to remember, such as 100000",
 			"limits.callers: -1 is not positive; write how many services get series of their own, such as 50",
 		}},
+		{"outages", order + vendor + "outage: {window: 0s, min_calls: 2, max_age: -1s, min_failures: 3, failure_ratio: 1.5, recovery: 0s}", []string{
+			"outage.window: 0s is not positive; write a duration such as 10s",
+			"outage.max_age: -1s is shorter than outage.window, 0s; write a duration such as 15m",
+			"outage.min_calls: 2 is not between outage.min_failures, 3, and 1000; write how many to look at, such as 6",
+			"outage.failure_ratio: 1.5 is not above 0 and up to 1; write a share such as 0.5",
+			"outage.recovery: 0s is not positive; write a duration such as 1m",
+		}},
+		{"more of outages", order + vendor + "outage: {min_failures: 0, min_calls: 5000, failure_ratio: 0}", []string{
+			"outage.min_failures: 0 is not positive; write how many must have failed, such as 3",
+			"outage.min_calls: 5000 is not between outage.min_failures, 0, and 1000; write how many to look at, such as 6",
+			"outage.failure_ratio: 0 is not above 0 and up to 1; write a share such as 0.5",
+		}},
+		{"planned", order + vendor + "planned: [{vendor: b, from: 2025-12-05T08:00:00-07:00, to: 2025-12-05T14:00:00-07:00}, {vendor: a, from: 2025-12-05T08:00:00-07:00}, {vendor: a, from: 2025-12-05T14:00:00-07:00, to: 2025-12-05T08:00:00-07:00}]", []string{
+			`planned[0].vendor: "b" is no vendor of this configuration; write one of a`,
+			"planned[1]: from or to is missing; write both, such as 2025-12-05T08:00:00-07:00",
+			"planned[2].to: 2025-12-05T08:00:00-07:00 is not after from, 2025-12-05T14:00:00-07:00; swap them or mend the day",
+		}},
+		{"impact and synthetic", order + vendor + `impact: {user: ["", ".a"], value: [price]}` + "\n" + `synthetic: {user_agents: [""], fields: {x: []}}`, []string{
+			`impact.user[0]: "" is no path; write an attribute or a path such as reqBody.items.#.price`,
+			`impact.user[1]: ".a" is no path; write an attribute or a path such as reqBody.items.#.price`,
+			`impact.unit: "" is empty; write the unit of impact.value, such as USD`,
+			`synthetic.user_agents[0]: "" would be every user agent; write what it begins with, such as otelcol-test-order`,
+			"synthetic.fields.x: no value given; write those it may have, such as [http]",
+		}},
 		{"unknown keys, and what else is wrong", "orders: [{rout: /o}]\nvndors: {api_key: secret}\nvendors: [{name: a, calls: {url: [a]}, slow_after: soon}]", []string{
 			"orders[0].rout: there is no such key; write one of logs, method, route",
 			"vendors[0].calls.url: there is no such key; write one of logs, urls",
-			"vndors: there is no such key; write one of limits, orders, settle, vendors",
+			"vndors: there is no such key; write one of impact, limits, orders, outage, planned, settle, synthetic, vendors",
 			"'vendors[0].slow_after' time: invalid duration",
 			`orders[0].route: "" does not begin with a slash`,
 			"vendors[0].calls: neither urls nor logs given",

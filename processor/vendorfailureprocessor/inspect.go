@@ -44,17 +44,25 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 				case ptrace.SpanKindServer:
 					if r := readRequest(span.Attributes()); r.isOrder(w.endpoints) {
 						o := order{outcome: r.outcome(span), signal: traces, caller: service(), trace: span.TraceID(), span: span.SpanID()}
+						o.at = span.EndTimestamp()
+						w.readImpact(&o, telling{attributes: span.Attributes()}, resource.Resource())
 						if o.outcome == ownFailure {
 							failed = append(failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
 						}
 						b.orders = append(b.orders, o)
 					}
 				case ptrace.SpanKindClient:
-					r := readRequest(span.Attributes())
-					if to, ok := r.address(); ok {
+					if to, ok := addressOf(span.Attributes()); ok {
 						if v := w.targets.vendor(to); v != noVendor {
+							r := readRequest(span.Attributes())
 							c := w.judgeCallSpan(span, &r, v)
 							c.caller = service()
+							if v, ok := span.Attributes().Get(tagSynthetic); ok {
+								c.synthetic = syntheticOf(stringOf(v))
+							}
+							if c.reason != reasonNone {
+								w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
+							}
 							b.addCall(c)
 							if c.reason != reasonNone {
 								w.tag(span.Attributes(), c.fault)
@@ -165,13 +173,16 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		if len(found.endpoints) == 0 && len(found.vendors) == 0 {
 			continue
 		}
-		l := readLine(record)
+		var room [ordinary]member
+		l := readLine(record, room[:0])
 		for _, c := range found.endpoints {
 			if !l.isOrder(&w.endpoints[c.index]) {
 				continue
 			}
 			if o, ok := w.judgeOrderLine(&l); ok {
 				o.caller = w.caller(resource, l.service())
+				o.at = l.at()
+				w.readImpact(&o, telling{attributes: record.Attributes(), line: &l}, resource)
 				switch {
 				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reasonNone:
 					failed = append(failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
@@ -188,6 +199,11 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		if len(found.vendors) > 0 {
 			if c, ok := w.judgeCallLine(&l, w.calledBy(&l, found.vendors)); ok {
 				c.caller = w.caller(resource, l.service())
+				from := telling{attributes: record.Attributes(), line: &l}
+				c.synthetic = w.synthetic.of(from, resource.Attributes())
+				if c.reason != reasonNone {
+					w.impact.readUser(&c.impact, from)
+				}
 				b.addCall(c)
 				if c.reason != reasonNone {
 					w.tag(record.Attributes(), c.fault)
@@ -197,6 +213,15 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		}
 	}
 	return failed
+}
+
+// readImpact reads what an order was worth, whose it was where it failed, and whether anybody waits for it.
+func (w *watch) readImpact(o *order, from telling, resource pcommon.Resource) {
+	o.unreadable = !w.impact.readValue(&o.impact, from)
+	if o.outcome == ownFailure || o.outcome == vendorFailure {
+		w.impact.readUser(&o.impact, from)
+	}
+	o.synthetic = w.synthetic.of(from, resource.Attributes())
 }
 
 // calledBy returns the vendor that a call's line speaks of: where several have the same label, by the URL in the line.

@@ -13,13 +13,17 @@ const rememberFor = 5 * time.Minute
 
 // order is one request to an order endpoint, judged.
 type order struct {
-	fault   // of a vendor_failure
+	fault   // of a vendor_failure; at is the order's own time in any case
 	outcome outcome
 	signal  signal
 	caller  caller
 	trace   pcommon.TraceID
 	span    pcommon.SpanID
 	waits   bool // ownFailure so far: a call that arrives within settle may still decide
+
+	impact     impact
+	unreadable bool // its value
+	synthetic  synthetic
 }
 
 // waitingOrder is a failed order whose count waits for a vendor call.
@@ -119,6 +123,7 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 // settled returns an undecided order as the evidence decides it.
 func (o order) settled(e *evidence) order {
 	if f := e.blame(o.signal); f.reason != reasonNone {
+		f.at = o.at
 		o.outcome, o.fault = vendorFailure, f
 	}
 	return o

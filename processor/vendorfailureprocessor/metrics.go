@@ -25,7 +25,7 @@ const unknownService = "unknown_service"
 
 // The SDK counts what goes beyond 2000 series of an instrument as one, without a word. So that none of ours ever gets
 // there, series are given out with less and less detail: those at zero only while there is ample room, then callers'
-// own, then vendors' own. The rest is for series of the caller and vendor _other, of which there are at most 22.
+// own, then vendors' own. The rest is for series of the caller and vendor _other, of which there are at most 66.
 const (
 	seriesWithZeros   = 1200
 	seriesWithCallers = 1600
@@ -42,6 +42,8 @@ type seriesKey struct {
 	signal  signal
 	outcome outcome
 	reason  reason
+
+	synthetic synthetic
 }
 
 const otherVendor = noVendor - 1
@@ -54,6 +56,9 @@ type call struct {
 	trace    pcommon.TraceID
 	span     pcommon.SpanID
 	duration time.Duration // negative: not told
+
+	impact    impact
+	synthetic synthetic
 }
 
 // meters records calls and orders.
@@ -69,6 +74,8 @@ type meters struct {
 	calls    instrument
 	duration instrument
 	orders   instrument
+	values   instrument
+	value    metric.Float64Counter // vendor.order.value; nil where the configuration does not say how to read it
 }
 
 // instrument holds the attributes of an instrument's series, so that they are built but once.
@@ -97,11 +104,21 @@ func newMeters(set component.TelemetrySettings, cfg *Config) (*meters, error) {
 		calls:     instrument{series: map[seriesKey]attributes{}},
 		duration:  instrument{series: map[seriesKey]attributes{}},
 		orders:    instrument{series: map[seriesKey]attributes{}},
+		values:    instrument{series: map[seriesKey]attributes{}},
 	}
 	for _, v := range cfg.Vendors {
 		m.vendors = append(m.vendors, v.Name)
 	}
 	m.calls.zero = func(a attributes) { telemetry.Calls.Add(context.Background(), 0, a.add...) }
+	if len(cfg.Impact.Value) > 0 {
+		m.value, err = metadata.Meter(set).Float64Counter("vendor.order.value",
+			metric.WithDescription("What orders were worth, as their own records tell it. [Alpha]"),
+			metric.WithUnit("{"+cfg.Impact.Unit+"}"))
+		if err != nil {
+			return nil, err
+		}
+		m.values.zero = func(a attributes) { m.value.Add(context.Background(), 0, a.add...) }
+	}
 	m.orders.zero = func(a attributes) { telemetry.Orders.Add(context.Background(), 0, a.add...) }
 	return m, nil
 }
@@ -136,7 +153,7 @@ func (m *meters) caller(name string) caller {
 
 // call counts a call.
 func (m *meters) call(c *call) {
-	key := seriesKey{caller: c.caller, vendor: c.vendor, signal: c.signal, outcome: success, reason: c.reason}
+	key := seriesKey{caller: c.caller, vendor: c.vendor, signal: c.signal, outcome: success, reason: c.reason, synthetic: c.synthetic}
 	ctx := context.Background()
 	if c.reason != reasonNone {
 		key.outcome = failure
@@ -151,7 +168,7 @@ func (m *meters) call(c *call) {
 
 // order counts an order whose outcome stands.
 func (m *meters) order(o *order) {
-	key := seriesKey{caller: o.caller, vendor: m.only(), signal: o.signal, outcome: o.outcome}
+	key := seriesKey{caller: o.caller, vendor: m.only(), signal: o.signal, outcome: o.outcome, synthetic: o.synthetic}
 	ctx := context.Background()
 	if o.outcome == vendorFailure {
 		key.vendor, key.reason = o.vendor, o.reason
@@ -160,6 +177,12 @@ func (m *meters) order(o *order) {
 		ctx = exemplar(o.signal, o.trace, o.span)
 	}
 	m.telemetry.Orders.Add(ctx, 1, m.of(&m.orders, key).add...)
+	if o.unreadable {
+		m.telemetry.ProcessorVendorFailureUnreadableValues.Add(ctx, 1)
+	}
+	if m.value != nil && o.impact.valued && o.synthetic == notSynthetic {
+		m.value.Add(ctx, o.impact.value, m.of(&m.values, key).add...)
+	}
 }
 
 // only returns the one vendor that there is, or noVendor where there are several.
@@ -198,12 +221,9 @@ func (m *meters) of(in *instrument, key seriesKey) attributes {
 	case &m.calls:
 		m.begin(in, callSeries(key))
 		m.begin(&m.orders, failureSeries(key, key.vendor))
-	case &m.orders:
-		own := []seriesKey{}
-		for _, o := range []outcome{success, ownFailure, rejected} {
-			own = append(own, seriesKey{caller: key.caller, vendor: m.only(), signal: key.signal, outcome: o})
-		}
-		m.begin(in, own)
+		m.begin(&m.values, failureSeries(key, key.vendor))
+	case &m.orders, &m.values:
+		m.begin(in, orderSeries(key, m.only()))
 		for v := range m.vendors {
 			m.begin(in, failureSeries(key, int16(v)))
 		}
@@ -217,6 +237,17 @@ func callSeries(key seriesKey) []seriesKey {
 	keys := []seriesKey{key}
 	for why := reasonNone + 1; why < reasonCount; why++ {
 		key.outcome, key.reason = failure, why
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// orderSeries are the series of a key's caller's orders that no vendor made fail.
+func orderSeries(key seriesKey, vendor int16) []seriesKey {
+	var keys []seriesKey
+	key.vendor, key.reason = vendor, reasonNone
+	for _, o := range []outcome{success, ownFailure, rejected} {
+		key.outcome = o
 		keys = append(keys, key)
 	}
 	return keys
@@ -236,7 +267,7 @@ func failureSeries(key seriesKey, vendor int16) []seriesKey {
 // begin lets series begin at zero where there is room for all of them.
 func (m *meters) begin(in *instrument, keys []seriesKey) {
 	keys = slices.DeleteFunc(keys, func(k seriesKey) bool { _, ok := in.series[k]; return ok })
-	if len(in.series)+len(keys) > seriesWithZeros {
+	if in.zero == nil || len(in.series)+len(keys) > seriesWithZeros {
 		return
 	}
 	for _, k := range keys {
@@ -273,6 +304,9 @@ func (m *meters) add(in *instrument, key seriesKey) attributes {
 	}
 	if key.reason != reasonNone {
 		attrs = append(attrs, attribute.Stringer("vendor.failure.reason", key.reason))
+	}
+	if key.synthetic != notSynthetic {
+		attrs = append(attrs, attribute.Stringer("user_agent.synthetic.type", key.synthetic))
 	}
 	option := metric.WithAttributeSet(attribute.NewSet(attrs...))
 	a := attributes{add: []metric.AddOption{option}, record: []metric.RecordOption{option}}

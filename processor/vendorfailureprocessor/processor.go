@@ -33,11 +33,11 @@ func (i *instance) Start(context.Context, component.Host) (err error) {
 }
 
 // Shutdown ends the part; the last one to do so ends the watch and counts what still waits.
-func (i *instance) Shutdown(context.Context) error {
+func (i *instance) Shutdown(context.Context) (err error) {
 	if i.watch != nil {
-		i.end.Do(func() { i.sharing.release(i.cfg) })
+		i.end.Do(func() { err = i.sharing.release(i.cfg) })
 	}
-	return nil
+	return err
 }
 
 // Capabilities says that records are changed: failed ones are tagged.

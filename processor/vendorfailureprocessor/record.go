@@ -25,11 +25,10 @@ var (
 	errorNames  = fieldNames("error.type", "exception.type", "exception.message", "error", "err", "message", "msg")
 )
 
-// fieldName is one name of a field. The quoted forms are looked for in a body before it is parsed: most names are not
-// in it, and a parser takes thirty times as long to say so.
+// fieldName is one name of a field.
 type fieldName struct {
-	name, quoted             string
-	first, quotedFirst, rest string // of a path: its first step and what follows; "" where the name has no dot
+	name, quoted string
+	first, rest  string // of a path: its first step and what follows; "" where the name has no dot
 }
 
 func fieldNames(names ...string) []fieldName {
@@ -37,7 +36,7 @@ func fieldNames(names ...string) []fieldName {
 	for i, name := range names {
 		fields[i] = fieldName{name: name, quoted: `"` + name + `"`}
 		if first, rest, ok := strings.Cut(name, "."); ok {
-			fields[i].first, fields[i].quotedFirst, fields[i].rest = first, `"`+first+`"`, rest
+			fields[i].first, fields[i].rest = first, rest
 		}
 	}
 	return fields
@@ -45,49 +44,60 @@ func fieldNames(names ...string) []fieldName {
 
 // line is a log record as its fields are read: attributes first, then the JSON of its body.
 type line struct {
-	record plog.LogRecord
-	body   gjson.Result // JSON, unwrapped; of type Null where the body is no JSON object
+	record  plog.LogRecord
+	body    gjson.Result // JSON, unwrapped; of type Null where the body is no JSON object
+	members []member     // of the body
 }
 
-func readLine(record plog.LogRecord) line {
+// ordinary is how many members the bodies of most loggers have at most.
+const ordinary = 16
+
+// readLine reads the body of a record. The members go into room while there is some.
+func readLine(record plog.LogRecord, room []member) line {
 	body := unwrap(valueOf(record.Body()))
 	if !body.IsObject() {
-		body = gjson.Result{}
+		return line{record: record}
 	}
-	return line{record: record, body: body}
+	return line{record: record, body: body, members: members(body.Raw, room)}
 }
 
 // field returns the first field that has one of these names.
 func (l *line) field(names []fieldName) gjson.Result {
-	attributes := l.record.Attributes()
+	if found, ok := fieldOf(l.record.Attributes(), names); ok {
+		return found
+	}
+	for i := range names {
+		n := &names[i]
+		for j := range l.members {
+			if m := &l.members[j]; m.key == n.name {
+				return gjson.Parse(m.raw)
+			} else if n.first != "" && m.key == n.first {
+				if found := walk(gjson.Parse(m.raw), n.rest); found.Exists() {
+					return found
+				}
+			}
+		}
+	}
+	return gjson.Result{}
+}
+
+// fieldOf returns the first attribute that has one of these names, or is on the way to it.
+func fieldOf(attributes pcommon.Map, names []fieldName) (gjson.Result, bool) {
 	for i := range names {
 		n := &names[i]
 		if v, ok := attributes.Get(n.name); ok {
-			return valueOf(v)
+			return valueOf(v), true
 		}
 		if n.first == "" {
 			continue
 		}
 		if v, ok := attributes.Get(n.first); ok {
 			if found := walk(valueOf(v), n.rest); found.Exists() {
-				return found
+				return found, true
 			}
 		}
 	}
-	for i := range names {
-		n := &names[i]
-		if strings.Contains(l.body.Raw, n.quoted) {
-			if found := l.body.Get(escapeDots(n.name)); found.Exists() {
-				return found
-			}
-		}
-		if n.first != "" && strings.Contains(l.body.Raw, n.quotedFirst) {
-			if found := walk(l.body, n.name); found.Exists() {
-				return found
-			}
-		}
-	}
-	return gjson.Result{}
+	return gjson.Result{}, false
 }
 
 // isOrder tells whether a line that records a served request records one to this endpoint.

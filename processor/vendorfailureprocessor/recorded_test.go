@@ -111,7 +111,7 @@ func (h *harness) counts(t testing.TB, metric string, by ...string) map[string]i
 				key += "/"
 			}
 			v, _ := p.Attributes.Value(attribute.Key(name))
-			key += v.AsString()
+			key += v.String()
 		}
 		counts[key] += int(p.Value)
 	}

@@ -87,7 +87,31 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 	return r
 }
 
-// address returns where the request of a CLIENT span went.
+// addressOf returns where the request of a CLIENT span went. Most spans go elsewhere than to a vendor: they cost a look
+// at few attributes.
+func addressOf(attributes pcommon.Map) (address, bool) {
+	peer := false
+	for key, v := range attributes.All() {
+		switch key {
+		case "url.full":
+			if a, ok := splitURL(stringOf(v)); ok {
+				return a, true
+			}
+			peer = true
+		case "db.system", "db.system.name":
+			return address{}, false
+		case "server.address", "net.peer.name", "http.url":
+			peer = true
+		}
+	}
+	if !peer {
+		return address{}, false
+	}
+	r := readRequest(attributes)
+	return r.address()
+}
+
+// address returns where the request of a CLIENT span went, as far as its URL, or else its parts, tell.
 func (r *requestSpan) address() (address, bool) {
 	if a, ok := splitURL(r.url); ok {
 		return a, true

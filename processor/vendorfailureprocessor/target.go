@@ -77,29 +77,58 @@ type address struct {
 
 // splitURL takes an absolute URL apart and allocates nothing. What is no such URL gives false.
 func splitURL(raw string) (a address, ok bool) {
-	scheme, rest, ok := strings.Cut(raw, "://")
-	if !ok {
+	i := strings.IndexByte(raw, ':')
+	if i < 0 || len(raw) < i+3 || raw[i+1] != '/' || raw[i+2] != '/' {
 		return address{}, false
 	}
+	a.port = portOf(raw[:i])
+	rest := raw[i+3:]
+	colon, end := -1, len(rest)
+authority:
+	for i := range len(rest) {
+		switch rest[i] {
+		case '/', '?', '#':
+			end = i
+			break authority
+		case '@': // what stood before was user and password
+			return splitHost(rest[i+1:], a.port)
+		case ':':
+			colon = i
+		}
+	}
+	a.host = rest[:end]
+	if end > 0 && rest[0] == '[' || colon >= 0 && !a.setPort(rest[:end], colon) {
+		return splitHost(rest, a.port)
+	}
+	a.path = trimPath(rest[end:])
+	return a, a.host != ""
+}
+
+// setPort parts host and port at a colon. It gives false where what follows is no port.
+func (a *address) setPort(authority string, colon int) bool {
+	a.host = authority[:colon]
+	if colon == len(authority)-1 {
+		return true // a colon and nothing is the scheme's port
+	}
+	n, err := strconv.ParseUint(authority[colon+1:], 10, 16)
+	if err != nil {
+		return false
+	}
+	a.port = uint16(n)
+	return true
+}
+
+// splitHost takes the rare forms apart: an IPv6 address in brackets, and what follows credentials.
+func splitHost(rest string, port uint16) (a address, ok bool) {
+	a.port = port
 	end := len(rest)
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 		end = i
 	}
-	authority := rest[:end]
-	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		authority = authority[i+1:]
-	}
-	a.port = portOf(scheme)
+	authority := rest[strings.LastIndexByte(rest[:end], '@')+1 : end]
 	a.host = authority
-	if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.HasSuffix(authority, "]") {
-		a.host = authority[:i]
-		if p := authority[i+1:]; p != "" {
-			n, err := strconv.ParseUint(p, 10, 16)
-			if err != nil {
-				return address{}, false
-			}
-			a.port = uint16(n)
-		}
+	if i := strings.LastIndexByte(authority, ':'); i > strings.LastIndexByte(authority, ']') && !a.setPort(authority, i) {
+		return address{}, false
 	}
 	if n := len(a.host); n >= 2 && a.host[0] == '[' && a.host[n-1] == ']' {
 		a.host = a.host[1 : n-1]
@@ -110,8 +139,11 @@ func splitURL(raw string) (a address, ok bool) {
 
 // trimPath returns a path without query, fragment and trailing slashes; "/" for the root.
 func trimPath(path string) string {
-	if i := strings.IndexAny(path, "?#"); i >= 0 {
-		path = path[:i]
+	for i := range len(path) {
+		if path[i] == '?' || path[i] == '#' {
+			path = path[:i]
+			break
+		}
 	}
 	for len(path) > 1 && path[len(path)-1] == '/' {
 		path = path[:len(path)-1]

@@ -20,6 +20,10 @@ type watch struct {
 	labels    []label
 	memory    *memory
 	meters    *meters
+	announcer *announcer
+	outages   *outages
+	impact    impactPaths
+	synthetic syntheticOrders
 
 	forgot  sync.Once
 	stop    chan struct{}
@@ -28,11 +32,13 @@ type watch struct {
 
 func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 	w := &watch{
-		logger:  set.Logger,
-		labels:  newLabels(cfg),
-		memory:  newMemory(cfg.Settle, cfg.Limits.Traces),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
+		logger:    set.Logger,
+		labels:    newLabels(cfg),
+		memory:    newMemory(cfg.Settle, cfg.Limits.Traces),
+		impact:    newImpactPaths(cfg.Impact),
+		synthetic: newSyntheticOrders(cfg.Synthetic),
+		stop:      make(chan struct{}),
+		stopped:   make(chan struct{}),
 	}
 	for _, o := range cfg.Orders {
 		w.endpoints = append(w.endpoints, newEndpoint(o))
@@ -47,6 +53,10 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 	if w.meters, err = newMeters(set, cfg); err != nil {
 		return nil, err
 	}
+	if w.announcer, err = newAnnouncer(set, w.meters.telemetry, cfg); err != nil {
+		return nil, err
+	}
+	w.outages = w.announcer.outages
 	return w, nil
 }
 
@@ -62,23 +72,25 @@ func (w *watch) run() {
 	for {
 		select {
 		case now := <-ticker.C:
-			w.count(w.memory.settledBy(now))
+			w.count(now, w.memory.settledBy(now))
 		case <-w.stop:
 			return
 		}
 	}
 }
 
-// halt ends run and counts what still waits.
-func (w *watch) halt() {
+// halt ends run and counts what still waits. It closes no outage: only later telemetry can.
+func (w *watch) halt() error {
 	close(w.stop)
 	<-w.stopped
-	w.count(w.memory.close())
+	w.count(time.Now(), w.memory.close())
+	return w.announcer.close()
 }
 
-func (w *watch) count(orders []order) {
+func (w *watch) count(now time.Time, orders []order) {
 	for i := range orders {
 		w.meters.order(&orders[i])
+		w.outages.order(now, &orders[i])
 	}
 }
 
@@ -113,7 +125,7 @@ func (s *sharing) acquire(cfg *Config, set component.TelemetrySettings) (*watch,
 }
 
 // release ends the watch when its last user is gone.
-func (s *sharing) release(cfg *Config) {
+func (s *sharing) release(cfg *Config) error {
 	s.mu.Lock()
 	shared := s.watches[cfg]
 	shared.users--
@@ -123,8 +135,9 @@ func (s *sharing) release(cfg *Config) {
 	}
 	s.mu.Unlock()
 	if last {
-		shared.halt()
+		return shared.halt()
 	}
+	return nil
 }
 
 // batch is what was found in one request. Nothing of it counts or is remembered before the next consumer has accepted
@@ -177,14 +190,19 @@ func (w *watch) known(b *batch, id pcommon.TraceID) evidence {
 
 // commit counts and remembers a batch.
 func (w *watch) commit(b *batch) {
+	if len(b.calls) == 0 && len(b.orders) == 0 && len(b.evidence) == 0 {
+		return
+	}
+	now := time.Now()
 	for i := range b.calls {
 		w.meters.call(&b.calls[i])
+		w.outages.call(now, &b.calls[i])
 	}
 	if len(b.orders) == 0 && len(b.evidence) == 0 {
 		return
 	}
-	decided, forgotten := w.memory.learn(time.Now(), b.evidence, b.orders)
-	w.count(decided)
+	decided, forgotten := w.memory.learn(now, b.evidence, b.orders)
+	w.count(now, decided)
 	if forgotten > 0 {
 		w.meters.telemetry.ProcessorVendorFailureForgottenTraces.Add(context.Background(), int64(forgotten))
 		w.forgot.Do(func() {

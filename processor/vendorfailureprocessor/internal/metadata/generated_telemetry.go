@@ -3,10 +3,12 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
 	"go.opentelemetry.io/otel/trace"
 
 	"go.opentelemetry.io/collector/component"
@@ -23,13 +25,19 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                                 metric.Meter
-	mu                                    sync.Mutex
-	registrations                         []metric.Registration
-	CallDuration                          metric.Float64Histogram
-	Calls                                 metric.Int64Counter
-	Orders                                metric.Int64Counter
-	ProcessorVendorFailureForgottenTraces metric.Int64Counter
+	meter                                  metric.Meter
+	mu                                     sync.Mutex
+	registrations                          []metric.Registration
+	CallDuration                           metric.Float64Histogram
+	Calls                                  metric.Int64Counter
+	Orders                                 metric.Int64Counter
+	Outage                                 metric.Int64ObservableGauge
+	OutageOrders                           metric.Int64ObservableGauge
+	OutageUsers                            metric.Int64ObservableGauge
+	Outages                                metric.Int64Counter
+	Planned                                metric.Int64ObservableGauge
+	ProcessorVendorFailureForgottenTraces  metric.Int64Counter
+	ProcessorVendorFailureUnreadableValues metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -41,6 +49,76 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterOutageCallback sets callback for observable Outage metric.
+func (builder *TelemetryBuilder) RegisterOutageCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.Outage, obs: o})
+		return nil
+	}, builder.Outage)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOutageOrdersCallback sets callback for observable OutageOrders metric.
+func (builder *TelemetryBuilder) RegisterOutageOrdersCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OutageOrders, obs: o})
+		return nil
+	}, builder.OutageOrders)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterOutageUsersCallback sets callback for observable OutageUsers metric.
+func (builder *TelemetryBuilder) RegisterOutageUsersCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.OutageUsers, obs: o})
+		return nil
+	}, builder.OutageUsers)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterPlannedCallback sets callback for observable Planned metric.
+func (builder *TelemetryBuilder) RegisterPlannedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.Planned, obs: o})
+		return nil
+	}, builder.Planned)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+type observerInt64 struct {
+	embedded.Int64Observer
+	inst metric.Int64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerInt64) Observe(value int64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveInt64(oi.inst, value, opts...)
 }
 
 // Shutdown unregister all registered callbacks for async instruments.
@@ -80,10 +158,46 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{order}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.Outage, err = builder.meter.Int64ObservableGauge(
+		"vendor.outage",
+		metric.WithDescription("Whether the vendor is in an outage, 1 or 0. [Alpha]"),
+		metric.WithUnit(""),
+	)
+	errs = errors.Join(errs, err)
+	builder.OutageOrders, err = builder.meter.Int64ObservableGauge(
+		"vendor.outage.orders",
+		metric.WithDescription("Customers' orders lost in the vendor's present outage, by the signal that tells of more; 0 outside one. [Alpha]"),
+		metric.WithUnit("{order}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.OutageUsers, err = builder.meter.Int64ObservableGauge(
+		"vendor.outage.users",
+		metric.WithDescription("Distinct customers hit by the vendor's present outage, 0 outside one; absent where nothing names them. [Alpha]"),
+		metric.WithUnit("{user}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.Outages, err = builder.meter.Int64Counter(
+		"vendor.outages",
+		metric.WithDescription("Outages that were found. [Alpha]"),
+		metric.WithUnit("{outage}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.Planned, err = builder.meter.Int64ObservableGauge(
+		"vendor.planned",
+		metric.WithDescription("Whether an announced window of the vendor's is on by the wall clock, 1 or 0. [Alpha]"),
+		metric.WithUnit(""),
+	)
+	errs = errors.Join(errs, err)
 	builder.ProcessorVendorFailureForgottenTraces, err = builder.meter.Int64Counter(
 		"otelcol_processor_vendor_failure_forgotten_traces",
 		metric.WithDescription("Traces forgotten before `settle` was over, because more of them had failed calls or undecided orders than `limits.traces` allows. An order of such a trace may be counted as own_failure though a vendor is to blame. [Alpha]"),
 		metric.WithUnit("{trace}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorVendorFailureUnreadableValues, err = builder.meter.Int64Counter(
+		"otelcol_processor_vendor_failure_unreadable_values",
+		metric.WithDescription("Orders whose value was negative, absurd or no number, and was not added. [Alpha]"),
+		metric.WithUnit("{order}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

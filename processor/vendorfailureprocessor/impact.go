@@ -1,0 +1,257 @@
+package vendorfailureprocessor
+
+import (
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// maxUsers bounds the customers that an outage keeps apart, by vendor and signal. Beyond, "at least" as many were hit.
+const maxUsers = 10_000
+
+// maxValue is what an order can be worth at most; more is taken for a mistake of its sender's.
+const maxValue = 1e9
+
+// impact is what an order was worth, and to whom.
+type impact struct {
+	user   uint64 // a keyed hash: who it was cannot be told from it
+	named  bool
+	value  float64
+	valued bool
+}
+
+// impactPaths are the paths by which records tell it.
+type impactPaths struct {
+	user, value []fieldPath
+	seed        maphash.Seed
+}
+
+// fieldPath is a path of the configuration: an attribute, or a path into a JSON body. Where its first step is a name
+// that loggers have for the request or the response, the others stand for it too.
+type fieldPath struct {
+	whole       string
+	first, rest string
+	names       []fieldName // of the first step
+}
+
+func newImpactPaths(c ImpactConfig) impactPaths {
+	return impactPaths{user: newFieldPaths(c.User), value: newFieldPaths(c.Value), seed: maphash.MakeSeed()}
+}
+
+func newFieldPaths(paths []string) []fieldPath {
+	fields := make([]fieldPath, len(paths))
+	for i, path := range paths {
+		f := fieldPath{whole: path, names: fieldNames(path)}
+		f.first, f.rest, _ = strings.Cut(path, ".")
+		if f.rest != "" {
+			f.names = fieldNames(f.first)
+			for _, names := range [][]fieldName{requestNames, responseNames} {
+				if slices.ContainsFunc(names, func(n fieldName) bool { return n.name == f.first }) {
+					f.names = append(f.names, names...)
+				}
+			}
+		}
+		fields[i] = f
+	}
+	return fields
+}
+
+// telling is what may tell an order's impact: the attributes of a span, or a log record.
+type telling struct {
+	attributes pcommon.Map
+	line       *line // nil for a span
+}
+
+// at returns the value at a path.
+func (t telling) at(f *fieldPath) gjson.Result {
+	if v, ok := t.attributes.Get(f.whole); ok {
+		return unwrap(valueOf(v))
+	}
+	if f.rest != "" {
+		if v, ok := t.attributes.Get(f.first); ok {
+			if found := walk(valueOf(v), f.rest); found.Exists() {
+				return found
+			}
+		}
+	}
+	switch {
+	case t.line == nil:
+		return gjson.Result{}
+	case f.rest == "":
+		return unwrap(t.line.field(f.names))
+	}
+	return walk(t.line.field(f.names), f.rest)
+}
+
+// readUser takes a customer's name in.
+func (p *impactPaths) readUser(i *impact, from telling) {
+	for n := range p.user {
+		v := from.at(&p.user[n])
+		if text := v.String(); v.Type == gjson.String && text != "" || v.Type == gjson.Number {
+			i.user, i.named = maphash.String(p.seed, text), true
+			return
+		}
+	}
+}
+
+// readValue takes an order's value in and tells whether it could be read: what is negative, absurd or no number could
+// not, and is never added.
+func (p *impactPaths) readValue(i *impact, from telling) (readable bool) {
+	for n := range p.value {
+		v := from.at(&p.value[n])
+		if !v.Exists() {
+			continue
+		}
+		if !v.IsArray() {
+			x, ok := numberOf(v)
+			i.value, i.valued = x, ok
+			return ok
+		}
+		sum, parts := 0.0, 0
+		v.ForEach(func(_, part gjson.Result) bool {
+			var x float64
+			x, readable = numberOf(part)
+			sum += x
+			parts++
+			return readable
+		})
+		if parts == 0 {
+			return true
+		}
+		if readable = readable && sum <= maxValue; readable {
+			i.value, i.valued = sum, true
+		}
+		return readable
+	}
+	return true
+}
+
+// numberOf returns a number, also one written as a string.
+func numberOf(v gjson.Result) (x float64, ok bool) {
+	switch v.Type {
+	case gjson.Number:
+		x = v.Num
+	case gjson.String:
+		var err error
+		if x, err = strconv.ParseFloat(strings.TrimSpace(v.Str), 64); err != nil {
+			return 0, false
+		}
+	default:
+		return 0, false
+	}
+	return x, x >= 0 && x <= maxValue // NaN is neither
+}
+
+// synthetic tells whether somebody waits for an order: the values of user_agent.synthetic.type (semantic conventions,
+// user agent), or none.
+type synthetic uint8
+
+const tagSynthetic = "user_agent.synthetic.type"
+
+const (
+	notSynthetic synthetic = iota
+	syntheticTest
+	syntheticBot
+)
+
+func (s synthetic) String() string { return [...]string{"", "test", "bot"}[s] }
+
+func syntheticOf(text string) synthetic {
+	switch text {
+	case "":
+		return notSynthetic
+	case "bot":
+		return syntheticBot
+	}
+	return syntheticTest
+}
+
+// syntheticOrders tells by what they carry which orders nobody waits for.
+type syntheticOrders struct {
+	userAgents []string
+	fields     []syntheticField
+}
+
+type syntheticField struct {
+	path   fieldPath
+	values []string
+}
+
+// userAgentNames are the names that loggers have for the client's user agent, those of the semantic conventions first.
+var userAgentNames = fieldNames("user_agent.original", "http.user_agent", "userAgent", "user_agent", "user-agent")
+
+func newSyntheticOrders(c SyntheticConfig) syntheticOrders {
+	s := syntheticOrders{userAgents: c.UserAgents}
+	for _, path := range slices.Sorted(maps.Keys(c.Fields)) {
+		s.fields = append(s.fields, syntheticField{path: newFieldPaths([]string{path})[0], values: c.Fields[path]})
+	}
+	return s
+}
+
+// byUserAgent tells whether a user agent is one of those that place synthetic orders.
+func (s *syntheticOrders) byUserAgent(agent string) bool {
+	return agent != "" && slices.ContainsFunc(s.userAgents, func(prefix string) bool { return strings.HasPrefix(agent, prefix) })
+}
+
+// byField tells whether any of the fields has one of its values.
+func (s *syntheticOrders) byField(from telling) bool {
+	for i := range s.fields {
+		v, values := from.at(&s.fields[i].path), s.fields[i].values
+		found := false
+		if v.IsArray() {
+			v.ForEach(func(_, part gjson.Result) bool {
+				found = slices.Contains(values, part.String())
+				return !found
+			})
+		} else {
+			found = v.Exists() && slices.Contains(values, v.String())
+		}
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// of tells whether a span's or a record's order is synthetic.
+func (s *syntheticOrders) of(from telling, resource pcommon.Map) synthetic {
+	for _, m := range [...]pcommon.Map{from.attributes, resource} {
+		if v, ok := m.Get(tagSynthetic); ok {
+			return syntheticOf(stringOf(v))
+		}
+	}
+	agent, _ := fieldOf(from.attributes, userAgentNames)
+	if from.line != nil && !agent.Exists() {
+		agent = from.line.field(userAgentNames)
+	}
+	if s.byUserAgent(agent.String()) || s.byField(from) {
+		return syntheticTest
+	}
+	return notSynthetic
+}
+
+// users is a set of customers, as hashes.
+type users struct{ hashes map[uint64]struct{} }
+
+func (u *users) add(hash uint64) {
+	if u.hashes == nil {
+		u.hashes = map[uint64]struct{}{}
+	}
+	if len(u.hashes) < maxUsers {
+		u.hashes[hash] = struct{}{}
+	}
+}
+
+func (u *users) addAll(more *users) {
+	for hash := range maps.Keys(more.hashes) {
+		u.add(hash)
+	}
+}
+
+func (u *users) count() int    { return len(u.hashes) }
+func (u *users) isExact() bool { return len(u.hashes) < maxUsers }

@@ -1,0 +1,324 @@
+package vendorfailureprocessor
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// maxFuture is how far in the future telemetry may be before its sender's clock is taken for wrong, and now for its
+// time.
+const maxFuture = time.Minute
+
+// maxRecent bounds the failures that are kept, by vendor and signal, for an outage that may turn out to have begun with
+// them.
+const maxRecent = 1 << 14
+
+// exampleTraces is how many trace ids the line of an outage names.
+const exampleTraces = 3
+
+// subject is what a tally counts.
+type subject uint8
+
+const (
+	ofCalls subject = iota
+	ofOrders
+	subjectCount
+)
+
+// outages watches every vendor, over both signals, for outages.
+type outages struct {
+	cfg  OutageConfig
+	tell func(outageChange) // each opening and each closing, in order, under the lock
+
+	mu      sync.Mutex
+	newest  [signalCount]map[caller]pcommon.Timestamp
+	vendors []health
+}
+
+// outageChange is an opening or a closing.
+type outageChange struct {
+	vendor int16
+	opened bool
+	at     pcommon.Timestamp // the telemetry's time at which it was known
+	outage *outage
+}
+
+// health is what is watched of one vendor.
+type health struct {
+	tallies [subjectCount][signalCount]tally
+	recent  [subjectCount][signalCount][]failureEvent
+	outage  *outage // nil: there is none
+	wasUp   bool    // a success was seen since the start
+}
+
+// failureEvent is a call or an order that failed because of the vendor.
+type failureEvent struct {
+	fault
+	trace     pcommon.TraceID
+	impact    impact
+	synthetic synthetic
+}
+
+// outage is a vendor's present outage. What it cost is counted from since on, as each signal tells it.
+type outage struct {
+	since pcommon.Timestamp
+	known pcommon.Timestamp // when it was opened
+	lost  [subjectCount][signalCount]losses
+	// fromStart says that nothing but failure was seen since the processor's start: the outage may be older.
+	fromStart bool
+}
+
+// losses sums up what failed.
+type losses struct {
+	failures    int
+	customers   int // those that are not synthetic
+	first, last pcommon.Timestamp
+	reasons     [reasonCount]int
+	chaos       bool
+	traces      []pcommon.TraceID // the first few
+	users       users
+	value       float64
+	valued      bool
+}
+
+func newOutages(cfg OutageConfig, vendors int, tell func(outageChange)) *outages {
+	o := &outages{cfg: cfg, tell: tell, vendors: make([]health, vendors)}
+	for s := range o.newest {
+		o.newest[s] = map[caller]pcommon.Timestamp{}
+	}
+	for v := range o.vendors {
+		for subject := range subjectCount {
+			for s := range signalCount {
+				o.vendors[v].tallies[subject][s].cfg = &o.cfg
+			}
+		}
+	}
+	return o
+}
+
+// call takes in a judged call.
+func (o *outages) call(now time.Time, c *call) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at, late := o.time(now, c.at, c.signal, c.caller)
+	v := good
+	switch c.reason {
+	case reasonNone:
+	case reasonRejected:
+		v = neither
+	default:
+		v = bad
+	}
+	f := failureEvent{fault: c.fault, trace: c.trace, impact: c.impact, synthetic: c.synthetic}
+	f.at = at
+	o.observe(c.vendor, ofCalls, c.signal, v, f, late)
+}
+
+// order takes in an order whose outcome stands. One that succeeded speaks for every vendor; rejected orders and our own
+// failures for none.
+func (o *outages) order(now time.Time, x *order) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at, late := o.time(now, x.at, x.signal, x.caller)
+	f := failureEvent{fault: x.fault, trace: x.trace, impact: x.impact, synthetic: x.synthetic}
+	f.at = at
+	switch {
+	case x.outcome == success:
+		for v := range o.vendors {
+			o.observe(int16(v), ofOrders, x.signal, good, f, late)
+		}
+	case x.outcome == vendorFailure && x.reason != reasonRejected:
+		o.observe(x.vendor, ofOrders, x.signal, bad, f, late)
+	}
+}
+
+// time returns the telemetry's own time of something, and whether it is too late to move a window: older than its
+// caller's newest by more than recovery.
+func (o *outages) time(now time.Time, at pcommon.Timestamp, s signal, from caller) (_ pcommon.Timestamp, late bool) {
+	if wall := pcommon.NewTimestampFromTime(now); at == 0 || at > wall+pcommon.Timestamp(maxFuture) {
+		at = wall
+	}
+	newest := o.newest[s][from]
+	if at > newest {
+		o.newest[s][from] = at
+	}
+	return at, at+pcommon.Timestamp(o.cfg.Recovery) < newest
+}
+
+// observe takes in one call or order, late or not, and tells what it changes.
+func (o *outages) observe(vendor int16, of subject, s signal, v verdict, f failureEvent, late bool) {
+	h := &o.vendors[vendor]
+	if v == bad {
+		h.remember(of, s, f, &o.cfg)
+	}
+	if late {
+		return
+	}
+	h.tallies[of][s].add(event{at: f.at, verdict: v})
+	h.wasUp = h.wasUp || v == good
+	down, since := h.isDown(&o.cfg)
+	switch {
+	case down && h.outage == nil:
+		h.outage = &outage{since: since, known: h.now(), fromStart: !h.wasUp}
+		h.backdate()
+		o.tell(outageChange{vendor: vendor, opened: true, at: h.outage.known, outage: h.outage})
+	case !down && h.outage != nil:
+		closed := h.outage
+		h.outage = nil
+		o.tell(outageChange{vendor: vendor, at: h.now(), outage: closed})
+	}
+}
+
+// now is the newest time that any of a vendor's counts has seen.
+func (h *health) now() (now pcommon.Timestamp) {
+	for of := range h.tallies {
+		for s := range h.tallies[of] {
+			now = max(now, h.tallies[of][s].now)
+		}
+	}
+	return now
+}
+
+// isDown tells whether any of the counts that have a say says down, and the oldest failure of those that do. A count
+// that was silent for max_age has none while another sees successes.
+func (h *health) isDown(cfg *OutageConfig) (down bool, since pcommon.Timestamp) {
+	now := h.now()
+	for of := range h.tallies {
+		for s := range h.tallies[of] {
+			t := &h.tallies[of][s]
+			if !t.down || now-t.now >= pcommon.Timestamp(cfg.MaxAge) && h.succeedsAfter(t.now) {
+				continue
+			}
+			if at := t.since(); !down || at < since && at > 0 {
+				since = at
+			}
+			down = true
+		}
+	}
+	return down, since
+}
+
+// succeedsAfter tells whether any count has seen a success after a time.
+func (h *health) succeedsAfter(at pcommon.Timestamp) bool {
+	for of := range h.tallies {
+		for s := range h.tallies[of] {
+			if h.tallies[of][s].lastGood > at {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// remember adds a failure to the present outage, or keeps it for one that may open.
+func (h *health) remember(of subject, s signal, f failureEvent, cfg *OutageConfig) {
+	if h.outage != nil {
+		if f.at >= h.outage.since {
+			h.outage.lost[of][s].add(f)
+		}
+		return
+	}
+	recent := h.recent[of][s]
+	old := 0
+	for old < len(recent) && (recent[old].at+pcommon.Timestamp(cfg.MaxAge) <= f.at || len(recent)-old >= maxRecent) {
+		old++
+	}
+	h.recent[of][s] = append(recent[old:], f)
+}
+
+// backdate counts the failures that came before the outage was known, from since on.
+func (h *health) backdate() {
+	for of := range h.recent {
+		for s := range h.recent[of] {
+			for _, f := range h.recent[of][s] {
+				if f.at >= h.outage.since {
+					h.outage.lost[of][s].add(f)
+				}
+			}
+			h.recent[of][s] = nil
+		}
+	}
+}
+
+func (l *losses) add(f failureEvent) {
+	l.failures++
+	l.reasons[f.reason]++
+	l.chaos = l.chaos || f.chaos
+	if l.first == 0 || f.at < l.first {
+		l.first = f.at
+	}
+	l.last = max(l.last, f.at)
+	if len(l.traces) < exampleTraces && !f.trace.IsEmpty() && !slices.Contains(l.traces, f.trace) {
+		l.traces = append(l.traces, f.trace)
+	}
+	if f.synthetic != notSynthetic {
+		return // no customer waits for it
+	}
+	l.customers++
+	if f.impact.named {
+		l.users.add(f.impact.user)
+	}
+	if f.impact.valued {
+		l.value, l.valued = l.value+f.impact.value, true
+	}
+}
+
+// orders returns the orders lost, as the signal tells that knows of more.
+func (o *outage) orders() int {
+	return max(o.lost[ofOrders][traces].customers, o.lost[ofOrders][logs].customers)
+}
+
+// users returns the distinct customers hit, and whether anything names them; exact is false beyond the bound of what is
+// kept.
+func (o *outage) users() (n int, named, exact bool) {
+	exact = true
+	for s := range signalCount {
+		var hit users
+		for of := range subjectCount {
+			hit.addAll(&o.lost[of][s].users)
+		}
+		if c := hit.count(); c > n {
+			n, named, exact = c, true, hit.isExact()
+		}
+	}
+	return n, named, exact
+}
+
+// value returns the value lost, and whether anything tells it.
+func (o *outage) value() (value float64, told bool) {
+	for s := range signalCount {
+		if l := &o.lost[ofOrders][s]; l.valued {
+			value, told = max(value, l.value), true
+		}
+	}
+	return value, told
+}
+
+// chaos tells whether an answer in this outage showed chaos.
+func (o *outage) chaos() bool {
+	for of := range o.lost {
+		for s := range o.lost[of] {
+			if o.lost[of][s].chaos {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// leading returns the losses that tell most: those of orders, else of calls, by the signal that knows of more.
+func (o *outage) leading() *losses {
+	for _, lost := range [...]*[signalCount]losses{&o.lost[ofOrders], &o.lost[ofCalls]} {
+		most := &lost[traces]
+		if lost[logs].failures > most.failures {
+			most = &lost[logs]
+		}
+		if most.failures > 0 {
+			return most
+		}
+	}
+	return &losses{}
+}

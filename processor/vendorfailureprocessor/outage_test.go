@@ -1,0 +1,446 @@
+package vendorfailureprocessor
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+)
+
+func incidentConfig() *Config {
+	cfg := pizzaConfig()
+	cfg.Outage.Recovery = 30 * time.Second // the recording ends 57 s after the chaos
+	cfg.Impact = ImpactConfig{User: []string{"enduser.id", "reqBody.diner.id"}, Value: []string{"reqBody.items.#.price"}, Unit: "BTC"}
+	return cfg
+}
+
+// request is one export request of either signal, and when it left.
+type request struct {
+	at     time.Time
+	traces ptrace.Traces
+	logs   plog.Logs
+}
+
+// requests are a recording's, in the order in which they left.
+func requests(t testing.TB, name string, spans, lines bool) (all []request) {
+	r := open(t, name)
+	if spans {
+		for _, td := range r.Traces() {
+			var at pcommon.Timestamp
+			eachSpan(td, func(s ptrace.Span) { at = max(at, s.EndTimestamp()) })
+			all = append(all, request{at: at.AsTime(), traces: td})
+		}
+	}
+	if lines {
+		for _, ld := range r.Logs() {
+			var at pcommon.Timestamp
+			eachRecord(ld, func(r plog.LogRecord) { at = max(at, r.Timestamp()) })
+			all = append(all, request{at: at.AsTime(), logs: ld})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b request) int { return a.at.Compare(b.at) })
+	return all
+}
+
+// singles cuts requests of log records into one for each record.
+func singles(all []request) (cut []request) {
+	for _, r := range all {
+		if r.logs == (plog.Logs{}) {
+			cut = append(cut, r)
+			continue
+		}
+		for _, rl := range r.logs.ResourceLogs().All() {
+			for _, sl := range rl.ScopeLogs().All() {
+				for _, record := range sl.LogRecords().All() {
+					ld := plog.NewLogs()
+					to := ld.ResourceLogs().AppendEmpty()
+					rl.Resource().CopyTo(to.Resource())
+					record.CopyTo(to.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty())
+					cut = append(cut, request{at: record.Timestamp().AsTime(), logs: ld})
+				}
+			}
+		}
+	}
+	return cut
+}
+
+func shuffled(all []request, within time.Duration) []request {
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range all {
+		all[i].at = all[i].at.Add(time.Duration(random.Int64N(int64(within))))
+	}
+	slices.SortStableFunc(all, func(a, b request) int { return a.at.Compare(b.at) })
+	return all
+}
+
+func (h *harness) send(t testing.TB, all []request) {
+	for _, r := range all {
+		if r.traces != (ptrace.Traces{}) {
+			require.NoError(t, h.traces.ConsumeTraces(context.Background(), r.traces))
+		} else {
+			require.NoError(t, h.logs.ConsumeLogs(context.Background(), r.logs))
+		}
+	}
+}
+
+// told are the lines of openings and closings: their fields.
+func (h *harness) told(event string) (lines []map[string]any) {
+	for _, e := range h.log.All() {
+		if fields := e.ContextMap(); fields["event.name"] == event {
+			lines = append(lines, fields)
+		}
+	}
+	return lines
+}
+
+func timeOf(t testing.TB, text any) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, text.(string))
+	require.NoError(t, err)
+	return at
+}
+
+// TestIncidentOutage: the recorded incident is one outage, told in time and with what it cost, whichever signal tells
+// of it and however it is cut into requests.
+func TestIncidentOutage(t *testing.T) {
+	truth := open(t, "incident").Truth
+	for _, tc := range []struct {
+		name         string
+		spans, lines bool
+		make         func([]request) []request
+	}{
+		{"both signals", true, true, nil},
+		{"traces alone", true, false, nil},
+		{"logs alone", false, true, nil},
+		{"each line a request", true, true, singles},
+		{"shuffled within 2 s", true, true, func(all []request) []request { return shuffled(all, 2*time.Second) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, incidentConfig())
+			all := requests(t, "incident", tc.spans, tc.lines)
+			if tc.make != nil {
+				all = tc.make(all)
+			}
+			h.send(t, all)
+			begun, over := h.told("vendor.outage.start"), h.told("vendor.outage.end")
+			require.Len(t, begun, 1)
+			require.Len(t, over, 1, "closed by later telemetry, before Shutdown")
+			h.shutdown(t)
+			assert.Len(t, h.told("vendor.outage.end"), 1)
+
+			b, o := begun[0], over[0]
+			assert.Equal(t, "pizza-factory", b["vendor.name"])
+			assert.WithinDuration(t, truth.FirstFailedOrder, timeOf(t, b["vendor.outage.since"]), 2*time.Second)
+			assert.LessOrEqual(t, b["vendor.outage.detection_delay"], 6.0)
+			assert.Positive(t, b["vendor.outage.detection_delay"])
+			assert.InDelta(t, 120, o["vendor.outage.duration"], 2)
+			assert.WithinDuration(t, truth.FirstFailedOrder, timeOf(t, o["vendor.outage.first_failure"]), 2*time.Second)
+			assert.WithinDuration(t, truth.LastFailedOrder, timeOf(t, o["vendor.outage.last_failure"]), 2*time.Second)
+			assert.Equal(t, int64(240), o["vendor.outage.orders"])
+			assert.Equal(t, map[string]int{"error": 240}, o["vendor.failure.reasons"])
+			assert.NotContains(t, b, "vendor.outage.note", "the outage did not begin before the start")
+			if tc.lines {
+				assert.Equal(t, int64(6), o["vendor.outage.users"])
+				assert.InDelta(t, 1.9477, o["vendor.outage.value"], 0.0001)
+				assert.Equal(t, "BTC", o["vendor.outage.value_unit"])
+				assert.Equal(t, true, o["vendor.failure.chaos"])
+			} else {
+				assert.NotContains(t, o, "vendor.outage.users", "spans name no customer")
+				assert.NotContains(t, o, "vendor.outage.value")
+			}
+			if tc.spans && tc.make == nil {
+				assert.Len(t, o["vendor.outage.traces"], exampleTraces)
+			}
+		})
+	}
+}
+
+// TestCutOffRecording: neither silence nor Shutdown ends an outage; what it cost so far can be read while it lasts.
+func TestCutOffRecording(t *testing.T) {
+	h := start(t, incidentConfig())
+	all := requests(t, "incident", true, true)
+	end := open(t, "incident").Truth.LastFailedOrder.Add(-30 * time.Second)
+	h.send(t, slices.DeleteFunc(all, func(r request) bool { return r.at.After(end) }))
+	assert.Equal(t, map[string]float64{"pizza-factory": 1}, h.gauge(t, "vendor.outage"))
+	assert.InDelta(t, 180, h.gauge(t, "vendor.outage.orders")["pizza-factory"], 5)
+	assert.Equal(t, map[string]float64{"pizza-factory": 6}, h.gauge(t, "vendor.outage.users"))
+	assert.InDelta(t, 1.46, h.gauge(t, "vendor.outage.value")["pizza-factory"], 0.1)
+	h.shutdown(t)
+	assert.Len(t, h.told("vendor.outage.start"), 1)
+	assert.Empty(t, h.told("vendor.outage.end"))
+}
+
+// gauge are the points of a gauge by vendor.
+func (h *harness) gauge(t testing.TB, name string) map[string]float64 {
+	points := map[string]float64{}
+	m, err := h.tel.GetMetric(name)
+	if err != nil {
+		return points
+	}
+	switch data := m.Data.(type) {
+	case metricdata.Gauge[int64]:
+		for _, p := range data.DataPoints {
+			v, _ := p.Attributes.Value(tagVendor)
+			points[v.AsString()] = float64(p.Value)
+		}
+	case metricdata.Gauge[float64]:
+		for _, p := range data.DataPoints {
+			v, _ := p.Attributes.Value(tagVendor)
+			points[v.AsString()] = p.Value
+		}
+	default:
+		require.Fail(t, "no gauge", "%s is a %T", name, m.Data)
+	}
+	return points
+}
+
+func TestRecordingsWithoutOutage(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		spans, lines bool
+	}{
+		{"healthy", true, true},
+		{"db-fail", true, true},
+		{"oven-full", true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := incidentConfig()
+			cfg.Vendors[0].Responses = append([]ResponseConfig{{Status: 503, Reason: "rejected"}}, cfg.Vendors[0].Responses...)
+			h := start(t, cfg)
+			h.send(t, requests(t, tc.name, tc.spans, tc.lines))
+			assert.Equal(t, map[string]float64{"pizza-factory": 0}, h.gauge(t, "vendor.outage"))
+			assert.Equal(t, map[string]float64{"pizza-factory": 0}, h.gauge(t, "vendor.outage.orders"))
+			h.shutdown(t)
+			assert.Empty(t, h.told("vendor.outage.start"))
+			assert.Empty(t, h.counts(t, "vendor.outages", "vendor.name"))
+		})
+	}
+}
+
+// drill drives the watching of one vendor with scripted calls and orders, and keeps what it tells.
+type drill struct {
+	*outages
+	cfg   OutageConfig
+	wall  time.Time
+	begun []time.Duration // after day
+	over  []time.Duration
+	last  *outage
+}
+
+func newDrill(cfg OutageConfig) *drill {
+	d := &drill{cfg: cfg, wall: day.Add(24 * time.Hour)}
+	d.outages = newOutages(cfg, 1, func(c outageChange) {
+		d.last = c.outage
+		if c.opened {
+			d.begun = append(d.begun, c.at.AsTime().Sub(day))
+		} else {
+			d.over = append(d.over, c.at.AsTime().Sub(day))
+		}
+	})
+	return d
+}
+
+func stamp(at time.Duration) pcommon.Timestamp { return pcommon.NewTimestampFromTime(day.Add(at)) }
+
+func (d *drill) callAt(at time.Duration, why reason) {
+	d.call(d.wall, &call{fault: fault{at: stamp(at), reason: why}})
+}
+
+func (d *drill) orderAt(at time.Duration, why reason, s signal) {
+	o := order{fault: fault{at: stamp(at), reason: why}, outcome: success, signal: s}
+	if why != reasonNone {
+		o.outcome = vendorFailure
+	}
+	d.order(d.wall, &o)
+}
+
+// TestOutage plays the shapes of outages, and of what is none.
+func TestOutage(t *testing.T) {
+	defaults := newDefaultConfig().Outage
+	every := func(d *drill, from, to, step time.Duration, why reason) {
+		for at := from; at < to; at += step {
+			d.callAt(at, why)
+		}
+	}
+	const second, minute = time.Second, time.Minute
+
+	t.Run("one failure in a quiet night", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, 10*minute, minute, reasonNone)
+		d.callAt(10*minute, reasonError)
+		every(d, 11*minute, 20*minute, minute, reasonNone)
+		assert.Empty(t, d.begun)
+	})
+	t.Run("three in a row, one a minute: at the third", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, 10*minute, minute, reasonNone)
+		every(d, 10*minute, 13*minute, minute, reasonTimeout)
+		assert.Equal(t, []time.Duration{12 * minute}, d.begun)
+		assert.Equal(t, stamp(10*minute), d.last.since)
+	})
+	t.Run("three, and none before", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, 3*minute, minute, reasonTimeout)
+		assert.Equal(t, []time.Duration{2 * minute}, d.begun)
+		assert.True(t, d.last.fromStart)
+	})
+	t.Run("fewer than min_failures within max_age", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, 10*time.Hour, 8*minute, reasonError)
+		assert.Empty(t, d.begun)
+	})
+	t.Run("one in ten of a thousand a second, for an hour", func(t *testing.T) {
+		d := newDrill(defaults)
+		random := rand.New(rand.NewPCG(1, 2))
+		for at := time.Duration(0); at < time.Hour; at += time.Millisecond {
+			why := reasonNone
+			if random.IntN(10) == 0 {
+				why = reasonError
+			}
+			d.callAt(at, why)
+		}
+		assert.Empty(t, d.begun)
+	})
+	for _, tc := range []struct {
+		name string
+		step time.Duration
+	}{{"a thousand a second", time.Millisecond}, {"two a second", 500 * time.Millisecond}, {"one a second", second}} {
+		t.Run("all fail at "+tc.name, func(t *testing.T) {
+			d := newDrill(defaults)
+			every(d, 0, minute, tc.step, reasonNone)
+			every(d, minute, 2*minute, tc.step, reasonError)
+			require.Len(t, d.begun, 1)
+			assert.LessOrEqual(t, d.begun[0]-minute, 6*second)
+			assert.Equal(t, stamp(minute), d.last.since)
+			every(d, 2*minute, 10*minute, tc.step, reasonNone)
+			require.Len(t, d.over, 1)
+			assert.InDelta(t, (3*minute + 5*second).Seconds(), d.over[0].Seconds(), 2)
+		})
+	}
+	t.Run("flapping is one outage", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, minute, 100*time.Millisecond, reasonNone)
+		for n := range time.Duration(30) {
+			at := minute + n*20*second
+			every(d, at, at+10*second, 100*time.Millisecond, reasonError)
+			every(d, at+10*second, at+20*second, 100*time.Millisecond, reasonNone)
+		}
+		assert.Len(t, d.begun, 1)
+		assert.Empty(t, d.over)
+		every(d, 11*minute, 13*minute, 100*time.Millisecond, reasonNone)
+		assert.Len(t, d.over, 1)
+	})
+	t.Run("silence is no recovery", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, minute, second, reasonError)
+		d.callAt(10*time.Hour, reasonError)
+		assert.Empty(t, d.over)
+		d.callAt(10*time.Hour+second, reasonNone)
+		assert.Len(t, d.over, 1, "a success, and the failures are long ago")
+	})
+	t.Run("recovery takes a success", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, minute, second, reasonError)
+		every(d, minute, 10*minute, 2*minute, reasonError)
+		assert.Empty(t, d.over)
+	})
+	t.Run("rejections are on neither side", func(t *testing.T) {
+		d := newDrill(defaults)
+		for at := time.Duration(0); at < 10*minute; at += second {
+			why := reasonRejected
+			if at%(5*second) == 0 {
+				why = reasonNone
+			}
+			d.callAt(at, why)
+		}
+		assert.Empty(t, d.begun)
+	})
+	t.Run("a vendor that rejects everybody is down", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, minute, second, reasonNone)
+		every(d, minute, 2*minute, second, reasonRejected)
+		require.Len(t, d.begun, 1)
+		assert.LessOrEqual(t, d.begun[0]-minute, 6*second)
+		every(d, 2*minute, 5*minute, second, reasonNone)
+		assert.Len(t, d.over, 1)
+	})
+	t.Run("orders fail while calls look well", func(t *testing.T) {
+		d := newDrill(defaults)
+		for at := time.Duration(0); at < 2*minute; at += second {
+			why := reasonNone
+			if at >= minute {
+				why = reasonBadResponse
+			}
+			d.callAt(at, reasonNone)
+			d.orderAt(at, why, traces)
+		}
+		require.Len(t, d.begun, 1)
+		assert.LessOrEqual(t, d.begun[0]-minute, 6*second)
+	})
+	t.Run("call lines stop while orders fail", func(t *testing.T) {
+		d := newDrill(defaults)
+		for at := time.Duration(0); at < 2*minute; at += second {
+			if at < minute {
+				d.callAt(at, reasonNone)
+				d.orderAt(at, reasonNone, logs)
+			} else {
+				d.orderAt(at, reasonUnreachable, logs)
+			}
+		}
+		require.Len(t, d.begun, 1)
+	})
+	t.Run("a count that fell silent has no say while another sees successes", func(t *testing.T) {
+		d := newDrill(defaults)
+		for at := time.Duration(0); at < 2*minute; at += second {
+			d.orderAt(at, reasonError, logs)
+			d.orderAt(at, reasonError, traces)
+		}
+		require.Len(t, d.begun, 1)
+		for at := 2 * minute; at < 16*minute; at += second {
+			d.orderAt(at, reasonNone, traces) // the logs are gone
+		}
+		assert.Empty(t, d.over)
+		for at := 16 * minute; at < 18*minute; at += second {
+			d.orderAt(at, reasonNone, traces)
+		}
+		require.Len(t, d.over, 1)
+		assert.InDelta(t, (17 * minute).Seconds(), d.over[0].Seconds(), 2)
+	})
+	t.Run("late records count and move no window", func(t *testing.T) {
+		d := newDrill(defaults)
+		every(d, 0, 10*minute, second, reasonNone)
+		every(d, 0, minute, second, reasonError) // a backlog
+		assert.Empty(t, d.begun)
+	})
+	t.Run("a clock an hour ahead opens and closes nothing by itself", func(t *testing.T) {
+		d := newDrill(defaults)
+		d.wall = day.Add(minute)
+		every(d, 0, minute, second, reasonNone)
+		d.callAt(time.Hour, reasonError)
+		d.callAt(time.Hour+second, reasonError)
+		every(d, minute, minute+10*second, second, reasonNone)
+		assert.Empty(t, d.begun)
+		assert.Equal(t, stamp(minute+9*second), d.vendors[0].tallies[ofCalls][traces].now)
+	})
+	t.Run("the first failures count, though known only later", func(t *testing.T) {
+		d := newDrill(defaults)
+		for at := time.Duration(0); at < 2*minute; at += second {
+			why := reasonNone
+			if at >= minute {
+				why = reasonError
+			}
+			d.orderAt(at, why, logs)
+		}
+		require.Len(t, d.begun, 1)
+		assert.Equal(t, 60, d.last.orders())
+		assert.Equal(t, stamp(minute), d.last.leading().first)
+		assert.Equal(t, stamp(2*minute-second), d.last.leading().last)
+	})
+}

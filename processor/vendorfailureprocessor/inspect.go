@@ -22,19 +22,11 @@ type failedOrder struct {
 }
 
 // inspectTraces finds the orders and vendor calls among spans and tags those that a vendor broke.
-func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
-	var failed []failedOrder
+func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 	resources := td.ResourceSpans()
 	for i := range resources.Len() {
 		resource := resources.At(i)
-		var from caller
-		known := false
-		service := func() caller {
-			if !known {
-				from, known = w.caller(resource.Resource(), ""), true
-			}
-			return from
-		}
+		service := service{resource: resource.Resource()}
 		scopes := resource.ScopeSpans()
 		for j := range scopes.Len() {
 			spans := scopes.At(j).Spans()
@@ -43,11 +35,11 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 				switch span.Kind() {
 				case ptrace.SpanKindServer:
 					if r := readRequest(span.Attributes()); r.isOrder(w.endpoints) {
-						o := order{outcome: r.outcome(span), signal: traces, caller: service(), trace: span.TraceID(), span: span.SpanID()}
+						o := order{outcome: r.outcome(span), signal: traces, caller: service.caller(w), trace: span.TraceID(), span: span.SpanID()}
 						o.at = span.EndTimestamp()
 						w.readImpact(&o, telling{attributes: span.Attributes()}, resource.Resource())
 						if o.outcome == ownFailure {
-							failed = append(failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
+							b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
 						}
 						b.orders = append(b.orders, o)
 					}
@@ -56,7 +48,7 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 						if v := w.targets.vendor(to); v != noVendor {
 							r := readRequest(span.Attributes())
 							c := w.judgeCallSpan(span, &r, v)
-							c.caller = service()
+							c.caller = service.caller(w)
 							if v, ok := span.Attributes().Get(tagSynthetic); ok {
 								c.synthetic = syntheticOf(stringOf(v))
 							}
@@ -73,13 +65,26 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 					continue
 				}
 				if span.Events().Len() > 0 {
-					w.readExceptions(span, &b)
+					w.readExceptions(span, b)
 				}
 			}
 		}
 	}
-	w.judge(&b, failed)
-	return b
+	w.judge(b)
+}
+
+// service is the service that a resource's spans observe, looked up when it is first asked for.
+type service struct {
+	resource pcommon.Resource
+	index    caller
+	known    bool
+}
+
+func (s *service) caller(w *watch) caller {
+	if !s.known {
+		s.index, s.known = w.caller(s.resource, ""), true
+	}
+	return s.index
 }
 
 // caller returns the observed service: the resource's service.name, else the label of a record.
@@ -103,7 +108,7 @@ func (w *watch) judgeCallSpan(span ptrace.Span, r *requestSpan, index int16) cal
 		duration: durationOf(span),
 	}
 	if c.reason != reasonNone && c.reason != reasonSlow && len(v.responses) > 0 {
-		f := v.find(r.status, anyContains(messagesOf(span)))
+		f := v.find(r.status, func(text string) bool { return throws(span, text) })
 		c.chaos = f.chaos
 		if f.reason != reasonNone {
 			c.reason = f.reason
@@ -112,20 +117,9 @@ func (w *watch) judgeCallSpan(span ptrace.Span, r *requestSpan, index int16) cal
 	return c
 }
 
-func messagesOf(span ptrace.Span) (messages []string) {
-	for _, message := range exceptions(span) {
-		messages = append(messages, message)
-	}
-	return messages
-}
-
 // readExceptions holds the vendors' rules against the messages of a span's exceptions.
 func (w *watch) readExceptions(span ptrace.Span, b *batch) {
-	messages := messagesOf(span)
-	if len(messages) == 0 {
-		return
-	}
-	if f, ok := w.saidOf(anyContains(messages), span.EndTimestamp()); ok {
+	if f, ok := w.saidOf(func(text string) bool { return throws(span, text) }, span.EndTimestamp()); ok {
 		b.addSign(span.TraceID(), traces, f.orError())
 	}
 }
@@ -150,8 +144,7 @@ func (f fault) orError() fault {
 }
 
 // inspectLogs finds the orders and vendor calls among log records and tags those that a vendor broke.
-func (w *watch) inspectLogs(ld plog.Logs) (b batch) {
-	var failed []failedOrder
+func (w *watch) inspectLogs(ld plog.Logs, b *batch) {
 	resources := ld.ResourceLogs()
 	for i := range resources.Len() {
 		resource := resources.At(i).Resource()
@@ -159,15 +152,14 @@ func (w *watch) inspectLogs(ld plog.Logs) (b batch) {
 		for j := range scopes.Len() {
 			records := scopes.At(j).LogRecords()
 			for k := range records.Len() {
-				failed = w.inspectRecord(records.At(k), resource, &b, failed)
+				w.inspectRecord(records.At(k), resource, b)
 			}
 		}
 	}
-	w.judge(&b, failed)
-	return b
+	w.judge(b)
 }
 
-func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, b *batch, failed []failedOrder) []failedOrder {
+func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, b *batch) {
 	for i := range w.labels {
 		found := w.labels[i].match(record, resource.Attributes())
 		if len(found.endpoints) == 0 && len(found.vendors) == 0 {
@@ -185,7 +177,7 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 				w.readImpact(&o, telling{attributes: record.Attributes(), line: &l}, resource)
 				switch {
 				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reasonNone:
-					failed = append(failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
+					b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
 				case o.outcome == vendorFailure:
 					w.tag(record.Attributes(), o.fault)
 				}
@@ -194,7 +186,7 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 				}
 				b.orders = append(b.orders, o)
 			}
-			return failed
+			return
 		}
 		if len(found.vendors) > 0 {
 			if c, ok := w.judgeCallLine(&l, w.calledBy(&l, found.vendors)); ok {
@@ -209,10 +201,9 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 					w.tag(record.Attributes(), c.fault)
 				}
 			}
-			return failed
+			return
 		}
 	}
-	return failed
 }
 
 // readImpact reads what an order was worth, whose it was where it failed, and whether anybody waits for it.
@@ -317,8 +308,8 @@ func reasonOfErrorLine(l *line, status int, answer gjson.Result) reason {
 }
 
 // judge decides, as far as it is known, who is to blame for the failed orders of a batch, and tags them.
-func (w *watch) judge(b *batch, failed []failedOrder) {
-	for _, f := range failed {
+func (w *watch) judge(b *batch) {
+	for _, f := range b.failed {
 		o := &b.orders[f.index]
 		e := w.known(b, o.trace)
 		switch {

@@ -56,11 +56,13 @@ func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) e
 	if p.watch == nil {
 		return p.next.ConsumeTraces(ctx, td)
 	}
-	found := p.watch.inspectTraces(td)
+	found := batches.Get().(*batch)
+	defer found.done()
+	p.watch.inspectTraces(td, found)
 	if err := p.next.ConsumeTraces(ctx, td); err != nil {
 		return err
 	}
-	p.watch.commit(&found)
+	p.watch.commit(found)
 	return nil
 }
 
@@ -74,10 +76,12 @@ func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	if p.watch == nil {
 		return p.next.ConsumeLogs(ctx, ld)
 	}
-	found := p.watch.inspectLogs(ld)
+	found := batches.Get().(*batch)
+	defer found.done()
+	p.watch.inspectLogs(ld, found)
 	if err := p.next.ConsumeLogs(ctx, ld); err != nil {
 		return err
 	}
-	p.watch.commit(&found)
+	p.watch.commit(found)
 	return nil
 }

@@ -1,7 +1,6 @@
 package vendorfailureprocessor
 
 import (
-	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -64,16 +63,4 @@ func (v *vendor) isValid(answer gjson.Result) bool {
 		}
 	}
 	return true
-}
-
-// anyContains returns a test for a text in any of the messages.
-func anyContains(messages []string) func(string) bool {
-	return func(text string) bool {
-		for _, m := range messages {
-			if strings.Contains(m, text) {
-				return true
-			}
-		}
-		return false
-	}
 }

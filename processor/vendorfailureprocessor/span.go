@@ -211,6 +211,16 @@ func durationOf(span ptrace.Span) time.Duration {
 	return -1
 }
 
+// throws tells whether the message of an exception on a span contains a text.
+func throws(span ptrace.Span, text string) bool {
+	for _, message := range exceptions(span) {
+		if strings.Contains(message, text) {
+			return true
+		}
+	}
+	return false
+}
+
 // exceptions yields type and message of each exception recorded on a span.
 func exceptions(span ptrace.Span) iter.Seq2[string, string] {
 	return func(yield func(kind, message string) bool) {

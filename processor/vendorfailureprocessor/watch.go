@@ -145,7 +145,21 @@ func (s *sharing) release(cfg *Config) error {
 type batch struct {
 	calls    []call
 	orders   []order
+	failed   []failedOrder
 	evidence map[pcommon.TraceID]*evidence
+}
+
+// batches are kept for the next request: one that holds nothing of ours allocates nothing.
+var batches = sync.Pool{New: func() any { return &batch{} }}
+
+// done gives a batch back. Nothing that a request held stays behind.
+func (b *batch) done() {
+	clear(b.failed)
+	clear(b.calls)
+	clear(b.orders)
+	clear(b.evidence)
+	b.failed, b.calls, b.orders = b.failed[:0], b.calls[:0], b.orders[:0]
+	batches.Put(b)
 }
 
 // of returns the evidence of a trace in this batch, to add to.

@@ -1,9 +1,11 @@
 // Package vendorfailureprocessor finds, in the spans and log records of an order endpoint, the orders and the calls that
-// a vendor broke. It tags them with vendor.name and vendor.failure.reason and counts them in metrics of its own.
+// a vendor broke. It tags them with vendor.name and vendor.failure.reason, counts them in metrics of its own, and says
+// when a vendor's outage begins and ends and what it cost.
 //
 // The way of a span or record: processor.go consumes it, target.go, endpoint.go and label.go match it, span.go and
-// record.go read it, inspect.go judges and tags it with judge.go's and rules.go's words, memory.go remembers its trace,
-// metrics.go counts it.
+// record.go (with body.go) read it, inspect.go judges and tags it in the words of judge.go and rules.go. When the next
+// consumer has accepted it, watch.go commits it: memory.go remembers its trace, metrics.go counts it, outage.go (with
+// tally.go and window.go) watches for outages, and announce.go tells of them.
 package vendorfailureprocessor
 
 //go:generate go tool -modfile=../../tools/go.mod mdatagen metadata.yaml

@@ -19,13 +19,13 @@ const maxRecent = 1 << 14
 // exampleTraces is how many trace ids the line of an outage names.
 const exampleTraces = 3
 
-// subject is what a tally counts.
-type subject uint8
+// item is what a tally counts.
+type item uint8
 
 const (
-	ofCalls subject = iota
+	ofCalls item = iota
 	ofOrders
-	subjectCount
+	itemCount
 )
 
 // outages watches every vendor, over both signals, for outages.
@@ -48,8 +48,8 @@ type outageChange struct {
 
 // health is what is watched of one vendor.
 type health struct {
-	tallies [subjectCount][signalCount]tally
-	recent  [subjectCount][signalCount][]failureEvent
+	tallies [itemCount][signalCount]tally
+	recent  [itemCount][signalCount][]failureEvent
 	outage  *outage // nil: there is none
 	wasUp   bool    // a success was seen since the start
 }
@@ -66,7 +66,7 @@ type failureEvent struct {
 type outage struct {
 	since pcommon.Timestamp
 	known pcommon.Timestamp // when it was opened
-	lost  [subjectCount][signalCount]losses
+	lost  [itemCount][signalCount]losses
 	// fromStart says that nothing but failure was seen since the processor's start: the outage may be older.
 	fromStart bool
 }
@@ -90,9 +90,9 @@ func newOutages(cfg OutageConfig, vendors int, tell func(outageChange)) *outages
 		o.newest[s] = map[caller]pcommon.Timestamp{}
 	}
 	for v := range o.vendors {
-		for subject := range subjectCount {
+		for of := range itemCount {
 			for s := range signalCount {
-				o.vendors[v].tallies[subject][s].cfg = &o.cfg
+				o.vendors[v].tallies[of][s].cfg = &o.cfg
 			}
 		}
 	}
@@ -149,7 +149,7 @@ func (o *outages) time(now time.Time, at pcommon.Timestamp, s signal, from calle
 }
 
 // observe takes in one call or order, late or not, and tells what it changes.
-func (o *outages) observe(vendor int16, of subject, s signal, v verdict, f failureEvent, late bool) {
+func (o *outages) observe(vendor int16, of item, s signal, v verdict, f failureEvent, late bool) {
 	h := &o.vendors[vendor]
 	if v == bad {
 		h.remember(of, s, f, &o.cfg)
@@ -214,7 +214,7 @@ func (h *health) succeedsAfter(at pcommon.Timestamp) bool {
 }
 
 // remember adds a failure to the present outage, or keeps it for one that may open.
-func (h *health) remember(of subject, s signal, f failureEvent, cfg *OutageConfig) {
+func (h *health) remember(of item, s signal, f failureEvent, cfg *OutageConfig) {
 	if h.outage != nil {
 		if f.at >= h.outage.since {
 			h.outage.lost[of][s].add(f)
@@ -277,7 +277,7 @@ func (o *outage) users() (n int, named, exact bool) {
 	exact = true
 	for s := range signalCount {
 		var hit users
-		for of := range subjectCount {
+		for of := range itemCount {
 			hit.addAll(&o.lost[of][s].users)
 		}
 		if c := hit.count(); c > n {

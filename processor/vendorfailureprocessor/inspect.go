@@ -71,6 +71,7 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 		}
 	}
 	w.judge(&b, failed)
+	b.records = records{signal: traces, total: td.SpanCount()}
 	return b
 }
 
@@ -156,6 +157,7 @@ func (w *watch) inspectLogs(ld plog.Logs) (b batch) {
 		}
 	}
 	w.judge(&b, failed)
+	b.records = records{signal: logs, total: ld.LogRecordCount()}
 	return b
 }
 

@@ -20,6 +20,7 @@ type watch struct {
 	labels    []label
 	memory    *memory
 	meters    *meters
+	readiness *readiness
 
 	forgot  sync.Once
 	stop    chan struct{}
@@ -47,6 +48,7 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 	if w.meters, err = newMeters(set, cfg); err != nil {
 		return nil, err
 	}
+	w.readiness = newReadiness(w.meters.telemetry)
 	return w, nil
 }
 
@@ -133,6 +135,7 @@ type batch struct {
 	calls    []call
 	orders   []order
 	evidence map[pcommon.TraceID]*evidence
+	records  records
 }
 
 // of returns the evidence of a trace in this batch, to add to.
@@ -177,6 +180,7 @@ func (w *watch) known(b *batch, id pcommon.TraceID) evidence {
 
 // commit counts and remembers a batch.
 func (w *watch) commit(b *batch) {
+	w.readiness.count(b)
 	for i := range b.calls {
 		w.meters.call(&b.calls[i])
 	}

@@ -30,6 +30,7 @@ type TelemetryBuilder struct {
 	Calls                                 metric.Int64Counter
 	Orders                                metric.Int64Counter
 	ProcessorVendorFailureForgottenTraces metric.Int64Counter
+	Records                               metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -84,6 +85,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_vendor_failure_forgotten_traces",
 		metric.WithDescription("Traces forgotten before `settle` was over, because more of them had failed calls or undecided orders than `limits.traces` allows. An order of such a trace may be counted as own_failure though a vendor is to blame. [Alpha]"),
 		metric.WithUnit("{trace}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.Records, err = builder.meter.Int64Counter(
+		"vendor.records",
+		metric.WithDescription("Spans and log records that passed, by what they were taken as. It shows whether orders and vendor calls are recognised. [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

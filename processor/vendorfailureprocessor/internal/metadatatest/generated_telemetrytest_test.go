@@ -23,6 +23,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.Calls.Add(context.Background(), 1)
 	tb.Orders.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureForgottenTraces.Add(context.Background(), 1)
+	tb.Records.Add(context.Background(), 1)
 	AssertEqualCallDuration(t, testTel,
 		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
@@ -33,6 +34,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorVendorFailureForgottenTraces(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualRecords(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 

@@ -42,7 +42,11 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 				span := spans.At(k)
 				switch span.Kind() {
 				case ptrace.SpanKindServer:
-					if r := readRequest(span.Attributes()); r.isOrder(w.endpoints) {
+					r := readRequest(span.Attributes())
+					if w.readiness.looks(traces) {
+						w.noteOrderSpan(&r)
+					}
+					if r.isOrder(w.endpoints) {
 						o := order{outcome: r.outcome(span), signal: traces, caller: service(), trace: span.TraceID(), span: span.SpanID()}
 						if o.outcome == ownFailure {
 							failed = append(failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
@@ -52,7 +56,11 @@ func (w *watch) inspectTraces(td ptrace.Traces) (b batch) {
 				case ptrace.SpanKindClient:
 					r := readRequest(span.Attributes())
 					if to, ok := r.address(); ok {
-						if v := w.targets.vendor(to); v != noVendor {
+						v, hasHost := w.targets.find(to)
+						if hasHost && w.readiness.looks(traces) {
+							w.noteCallSpan(to, v)
+						}
+						if v != noVendor {
 							c := w.judgeCallSpan(span, &r, v)
 							c.caller = service()
 							b.addCall(c)
@@ -168,6 +176,9 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 			continue
 		}
 		l := readLine(record)
+		if w.readiness.looks(logs) {
+			w.noteLine(&l, found)
+		}
 		for _, c := range found.endpoints {
 			if !l.isOrder(&w.endpoints[c.index]) {
 				continue

@@ -48,7 +48,7 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 	if w.meters, err = newMeters(set, cfg); err != nil {
 		return nil, err
 	}
-	w.readiness = newReadiness(w.meters.telemetry)
+	w.readiness = newReadiness(set.Logger, w.meters.telemetry, cfg)
 	return w, nil
 }
 
@@ -75,6 +75,7 @@ func (w *watch) run() {
 func (w *watch) halt() {
 	close(w.stop)
 	<-w.stopped
+	<-w.readiness.stopped
 	w.count(w.memory.close())
 }
 
@@ -107,6 +108,7 @@ func (s *sharing) acquire(cfg *Config, set component.TelemetrySettings) (*watch,
 			return nil, err
 		}
 		go w.run()
+		go w.readiness.run(w.stop)
 		shared = &sharedWatch{watch: w}
 		s.watches[cfg] = shared
 	}

@@ -98,12 +98,15 @@ func members(object string, found []member) []member {
 		for i = end; i < len(object) && (object[i] == ':' || object[i] <= ' '); i++ {
 		}
 		end = afterValue(object, i)
+		if i < len(object) && object[i] == '"' && (end == i+1 || object[end-1] != '"') {
+			return found // a string that is cut off is none
+		}
 		found = append(found, member{key: key, raw: object[i:end]})
 		i = end
 	}
 }
 
-// afterString returns the index after the string that begins at i.
+// afterString returns the index after the string that begins at i, or the end where it is cut off.
 func afterString(s string, i int) int {
 	for i++; i < len(s); i++ {
 		n := strings.IndexByte(s[i:], '"')

@@ -34,7 +34,11 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 				span := spans.At(k)
 				switch span.Kind() {
 				case ptrace.SpanKindServer:
-					if r := readRequest(span.Attributes()); r.isOrder(w.endpoints) {
+					r := readRequest(span.Attributes())
+					if w.readiness.looks(traces) {
+						w.noteOrderSpan(&r)
+					}
+					if r.isOrder(w.endpoints) {
 						o := order{outcome: r.outcome(span), signal: traces, caller: service.caller(w), trace: span.TraceID(), span: span.SpanID()}
 						o.at = span.EndTimestamp()
 						w.readImpact(&o, telling{attributes: span.Attributes()}, resource.Resource())
@@ -45,7 +49,11 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 					}
 				case ptrace.SpanKindClient:
 					if to, ok := addressOf(span.Attributes()); ok {
-						if v := w.targets.vendor(to); v != noVendor {
+						v, hasHost := w.targets.find(to)
+						if hasHost && w.readiness.looks(traces) {
+							w.noteCallSpan(to, v)
+						}
+						if v != noVendor {
 							r := readRequest(span.Attributes())
 							c := w.judgeCallSpan(span, &r, v)
 							c.caller = service.caller(w)
@@ -71,6 +79,7 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 		}
 	}
 	w.judge(b)
+	b.records = records{signal: traces, total: td.SpanCount()}
 }
 
 // service is the service that a resource's spans observe, looked up when it is first asked for.
@@ -157,6 +166,7 @@ func (w *watch) inspectLogs(ld plog.Logs, b *batch) {
 		}
 	}
 	w.judge(b)
+	b.records = records{signal: logs, total: ld.LogRecordCount()}
 }
 
 func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, b *batch) {
@@ -167,6 +177,9 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 		}
 		var room [ordinary]member
 		l := readLine(record, room[:0])
+		if w.readiness.looks(logs) {
+			w.noteLine(&l, found)
+		}
 		for _, c := range found.endpoints {
 			if !l.isOrder(&w.endpoints[c.index]) {
 				continue

@@ -20,6 +20,7 @@ var (
 type instance struct {
 	cfg     *Config
 	set     component.TelemetrySettings
+	signal  signal
 	sharing *sharing
 
 	watch *watch // from Start on
@@ -28,8 +29,11 @@ type instance struct {
 
 // Start takes part in the watch of this processor ID.
 func (i *instance) Start(context.Context, component.Host) (err error) {
-	i.watch, err = i.sharing.acquire(i.cfg, i.set)
-	return err
+	if i.watch, err = i.sharing.acquire(i.cfg, i.set); err != nil {
+		return err
+	}
+	i.watch.readiness.expect(i.signal)
+	return nil
 }
 
 // Shutdown ends the part; the last one to do so ends the watch and counts what still waits.

@@ -129,17 +129,21 @@ func (r *requestSpan) address() (address, bool) {
 // isOrder tells whether the request of a SERVER span is one to an order endpoint.
 func (r *requestSpan) isOrder(endpoints []endpoint) bool {
 	for i := range endpoints {
-		e := &endpoints[i]
-		if !e.hasMethod(r.method) {
-			continue
-		}
-		if r.route != "" && e.hasPath(r.route) || r.path != "" && e.hasPath(r.path) {
+		if e := &endpoints[i]; e.hasMethod(r.method) && r.isAt(e) {
 			return true
 		}
-		if r.path == "" && r.url != "" {
-			if a, ok := splitURL(r.url); ok && e.hasPath(a.path) {
-				return true
-			}
+	}
+	return false
+}
+
+// isAt tells whether the request of a SERVER span is at an endpoint's route, whatever its method.
+func (r *requestSpan) isAt(e *endpoint) bool {
+	if r.route != "" && e.hasPath(r.route) || r.path != "" && e.hasPath(r.path) {
+		return true
+	}
+	if r.path == "" && r.url != "" {
+		if a, ok := splitURL(r.url); ok && e.hasPath(a.path) {
+			return true
 		}
 	}
 	return false

@@ -183,23 +183,50 @@ func newTargets(vendors []VendorConfig) (targets, error) {
 
 // vendor returns the index of the vendor that lives at an address, or noVendor.
 func (ts *targets) vendor(a address) int16 {
+	v, _ := ts.find(a)
+	return v
+}
+
+// find returns the vendor that lives at an address, or noVendor, and whether any lives at its host.
+func (ts *targets) find(a address) (v int16, hasHost bool) {
 	host := lowerASCII(strings.TrimSuffix(a.host, "."))
-	if v := among(ts.hosts[host], a); v != noVendor {
-		return v
+	list := ts.hosts[host]
+	if v := among(list, a); v != noVendor {
+		return v, true
 	}
+	hasHost = len(list) > 0
 	if len(ts.below) > 0 {
 		for {
 			_, rest, ok := strings.Cut(host, ".")
 			if !ok {
 				break
 			}
-			if v := among(ts.below[rest], a); v != noVendor {
-				return v
+			list := ts.below[rest]
+			if v := among(list, a); v != noVendor {
+				return v, true
 			}
+			hasHost = hasHost || len(list) > 0
 			host = rest
 		}
 	}
-	return noVendor
+	return noVendor, hasHost
+}
+
+// at calls do with each target of a host, whatever its port and path.
+func (ts *targets) at(host string, do func(*target)) {
+	host = lowerASCII(strings.TrimSuffix(host, "."))
+	list := ts.hosts[host]
+	for below := len(ts.below) > 0; ; list = ts.below[host] {
+		for i := range list {
+			do(&list[i])
+		}
+		if !below {
+			return
+		}
+		if _, host, below = strings.Cut(host, "."); !below {
+			return
+		}
+	}
 }
 
 func among(list []target, a address) int16 {
@@ -214,9 +241,14 @@ func among(list []target, a address) int16 {
 // takes tells whether a request to this host went to this target. A port that telemetry does not tell is the default of
 // one of the two schemes.
 func (t *target) takes(a address) bool {
-	if t.port != 0 && t.port != a.port && !(a.port == 0 && (t.port == 443 || t.port == 80)) {
-		return false
-	}
+	return t.hasPort(a) && t.hasPath(a)
+}
+
+func (t *target) hasPort(a address) bool {
+	return t.port == 0 || t.port == a.port || a.port == 0 && (t.port == 443 || t.port == 80)
+}
+
+func (t *target) hasPath(a address) bool {
 	return strings.HasPrefix(a.path, t.path) && (len(a.path) == len(t.path) || t.path == "" || a.path[len(t.path)] == '/')
 }
 

@@ -24,6 +24,7 @@ type watch struct {
 	outages   *outages
 	impact    impactPaths
 	synthetic syntheticOrders
+	readiness *readiness
 
 	forgot  sync.Once
 	stop    chan struct{}
@@ -57,6 +58,7 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 		return nil, err
 	}
 	w.outages = w.announcer.outages
+	w.readiness = newReadiness(set.Logger, w.meters.telemetry, cfg)
 	return w, nil
 }
 
@@ -83,6 +85,7 @@ func (w *watch) run() {
 func (w *watch) halt() error {
 	close(w.stop)
 	<-w.stopped
+	<-w.readiness.stopped
 	w.count(time.Now(), w.memory.close())
 	return w.announcer.close()
 }
@@ -117,6 +120,7 @@ func (s *sharing) acquire(cfg *Config, set component.TelemetrySettings) (*watch,
 			return nil, err
 		}
 		go w.run()
+		go w.readiness.run(w.stop)
 		shared = &sharedWatch{watch: w}
 		s.watches[cfg] = shared
 	}
@@ -147,6 +151,7 @@ type batch struct {
 	orders   []order
 	failed   []failedOrder
 	evidence map[pcommon.TraceID]*evidence
+	records  records
 }
 
 // batches are kept for the next request: one that holds nothing of ours allocates nothing.
@@ -204,6 +209,7 @@ func (w *watch) known(b *batch, id pcommon.TraceID) evidence {
 
 // commit counts and remembers a batch.
 func (w *watch) commit(b *batch) {
+	w.readiness.count(b)
 	if len(b.calls) == 0 && len(b.orders) == 0 && len(b.evidence) == 0 {
 		return
 	}

@@ -38,6 +38,7 @@ type TelemetryBuilder struct {
 	Planned                                metric.Int64ObservableGauge
 	ProcessorVendorFailureForgottenTraces  metric.Int64Counter
 	ProcessorVendorFailureUnreadableValues metric.Int64Counter
+	Records                                metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -198,6 +199,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_vendor_failure_unreadable_values",
 		metric.WithDescription("Orders whose value was negative, absurd or no number, and was not added. [Alpha]"),
 		metric.WithUnit("{order}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.Records, err = builder.meter.Int64Counter(
+		"vendor.records",
+		metric.WithDescription("Spans and log records that passed, by what they were taken as. It shows whether orders and vendor calls are recognised. [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

@@ -42,6 +42,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.Outages.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureForgottenTraces.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureUnreadableValues.Add(context.Background(), 1)
+	tb.Records.Add(context.Background(), 1)
 	AssertEqualCallDuration(t, testTel,
 		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
@@ -70,6 +71,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorVendorFailureUnreadableValues(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualRecords(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
+	"runtime"
 	"strings"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/signaltometricsconnector"
@@ -192,12 +193,10 @@ func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]con
 	}, nil
 }
 
-// found keeps the compiler from leaving out what the bare loops look up.
-var found int
-
 // bareSpans is the least that anything which reads spans can do: a look at the kind, and at one attribute of SERVER and
 // CLIENT spans.
 func bareSpans(_ context.Context, td ptrace.Traces) error {
+	found := 0
 	resources := td.ResourceSpans()
 	for i := range resources.Len() {
 		scopes := resources.At(i).ScopeSpans()
@@ -213,6 +212,7 @@ func bareSpans(_ context.Context, td ptrace.Traces) error {
 			}
 		}
 	}
+	runtime.KeepAlive(found) // lest the compiler leave the look-ups out
 	return nil
 }
 
@@ -260,46 +260,41 @@ func (b *bench) lines(tel *componenttest.Telemetry, next consumer.Logs) ([]conte
 	}, nil
 }
 
-func eachLine(look func(plog.LogRecord)) func(context.Context, plog.Logs) error {
+// eachLine looks at every record for what it looks for.
+func eachLine(is func(plog.LogRecord) bool) func(context.Context, plog.Logs) error {
 	return func(_ context.Context, ld plog.Logs) error {
+		found := 0
 		resources := ld.ResourceLogs()
 		for i := range resources.Len() {
 			scopes := resources.At(i).ScopeLogs()
 			for j := range scopes.Len() {
 				records := scopes.At(j).LogRecords()
 				for k := range records.Len() {
-					look(records.At(k))
+					if is(records.At(k)) {
+						found++
+					}
 				}
 			}
 		}
+		runtime.KeepAlive(found)
 		return nil
 	}
 }
 
 var failedOrder = regexp.MustCompile(`"path":"/api/order","method":"POST","statusCode":5\d\d`)
 
-func byRegexp(l plog.LogRecord) {
-	if failedOrder.MatchString(l.Body().Str()) {
-		found++
-	}
-}
+func byRegexp(l plog.LogRecord) bool { return failedOrder.MatchString(l.Body().Str()) }
 
-func byParsing(l plog.LogRecord) {
+func byParsing(l plog.LogRecord) bool {
 	if kind(l) != "http" {
-		return
+		return false
 	}
 	var line struct {
 		Path, Method, ResBody string
 		StatusCode            int
 	}
-	if json.Unmarshal([]byte(l.Body().Str()), &line) == nil && line.Path == "/api/order" && line.StatusCode >= 500 &&
-		strings.Contains(line.ResBody, "factory") {
-		found++
-	}
+	return json.Unmarshal([]byte(l.Body().Str()), &line) == nil && line.Path == "/api/order" && line.StatusCode >= 500 &&
+		strings.Contains(line.ResBody, "factory")
 }
 
-func bareLine(l plog.LogRecord) {
-	if kind(l) == "http" {
-		found++
-	}
-}
+func bareLine(l plog.LogRecord) bool { return kind(l) == "http" }

@@ -34,8 +34,12 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 				span := spans.At(k)
 				switch span.Kind() {
 				case ptrace.SpanKindServer:
+					looks := w.readiness.looks(traces)
+					if !looks && !hasMethodOf(w.endpoints, span.Attributes()) {
+						break
+					}
 					r := readRequest(span.Attributes())
-					if w.readiness.looks(traces) {
+					if looks {
 						w.noteOrderSpan(&r)
 					}
 					if r.isOrder(w.endpoints) {

@@ -88,27 +88,25 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 }
 
 // addressOf returns where the request of a CLIENT span went. Most spans go elsewhere than to a vendor: they cost a look
-// at few attributes.
+// at one or two attributes.
 func addressOf(attributes pcommon.Map) (address, bool) {
-	peer := false
-	for key, v := range attributes.All() {
-		switch key {
-		case "url.full":
-			if a, ok := splitURL(stringOf(v)); ok {
-				return a, true
-			}
-			peer = true
-		case "db.system", "db.system.name":
-			return address{}, false
-		case "server.address", "net.peer.name", "http.url":
-			peer = true
+	if v, ok := attributes.Get("url.full"); ok && v.Type() == pcommon.ValueTypeStr {
+		if a, ok := splitURL(v.Str()); ok {
+			return a, true
 		}
 	}
-	if !peer {
-		return address{}, false
+	for _, name := range [...]string{"db.system.name", "db.system"} {
+		if _, ok := attributes.Get(name); ok {
+			return address{}, false
+		}
 	}
-	r := readRequest(attributes)
-	return r.address()
+	for _, name := range [...]string{"server.address", "net.peer.name", "http.url"} {
+		if _, ok := attributes.Get(name); ok {
+			r := readRequest(attributes)
+			return r.address()
+		}
+	}
+	return address{}, false
 }
 
 // address returns where the request of a CLIENT span went, as far as its URL, or else its parts, tell.
@@ -124,6 +122,24 @@ func (r *requestSpan) address() (address, bool) {
 		a.port = portOf(r.scheme)
 	}
 	return a, true
+}
+
+// hasMethodOf tells whether a SERVER span has the method of any order endpoint. Most have not, and need no more reading.
+func hasMethodOf(endpoints []endpoint, attributes pcommon.Map) bool {
+	v, ok := attributes.Get("http.request.method")
+	if !ok {
+		v, ok = attributes.Get("http.method")
+	}
+	method := ""
+	if ok {
+		method = stringOf(v)
+	}
+	for i := range endpoints {
+		if endpoints[i].hasMethod(method) {
+			return true
+		}
+	}
+	return false
 }
 
 // isOrder tells whether the request of a SERVER span is one to an order endpoint.

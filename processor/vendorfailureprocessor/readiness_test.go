@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
 )
 
@@ -116,6 +117,7 @@ func TestMisWired(t *testing.T) {
 	route := func(route string) func(*Config) {
 		return func(cfg *Config) { cfg.Orders[0].Route = route }
 	}
+	opened := map[string]*recording.Recording{}
 	// Express writes "/" for whatever a router is mounted at.
 	rootPaths := renamed(`"path":"/api/order"`, `"path":"/"`, `"path":"/api/auth"`, `"path":"/"`)
 	for _, tc := range []struct {
@@ -347,7 +349,11 @@ func TestMisWired(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := open(t, cmp.Or(tc.recording, "healthy"))
+			name := cmp.Or(tc.recording, "healthy")
+			if opened[name] == nil {
+				opened[name] = open(t, name)
+			}
+			r := opened[name]
 			spans, lines := r.Traces(), r.Logs()
 			if tc.change != nil {
 				tc.change(&spans, &lines)

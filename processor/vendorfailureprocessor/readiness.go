@@ -452,21 +452,25 @@ func (w *watch) sightOfOther(l *line, e *endpoint) sight {
 	if m := l.field(methodNames); m.Exists() {
 		method = m.String()
 	}
+	isRoot := path == "" || path == "/" && e.route != "/"
 	switch {
-	case path == "" || path == "/" && e.route != "/":
-		switch {
-		case !l.isWhole(l.answer(w.endpoints)):
-			return sightCut
-		case !e.hasMethod(method):
-			return sightOtherPath
-		case len(e.requestHas) == 0:
-			return sightRoot
-		}
-		return sightOtherRequest
-	case e.hasPath(path):
+	case !isRoot && !e.hasPath(path):
+		return sightOtherPath
+	case (isRoot || begins(e.method, method)) && !l.isWhole(l.answer(w.endpoints)):
+		return sightCut
+	case !isRoot:
 		return sightOtherMethod
+	case !e.hasMethod(method):
+		return sightOtherPath
+	case len(e.requestHas) == 0:
+		return sightRoot
 	}
-	return sightOtherPath
+	return sightOtherRequest
+}
+
+// begins tells whether a method is the beginning of another one, as one is that was cut off.
+func begins(method, beginning string) bool {
+	return len(beginning) < len(method) && strings.EqualFold(method[:len(beginning)], beginning)
 }
 
 // sightOfCall tells what a line shows that speaks of a vendor.

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
 )
 
@@ -58,14 +59,15 @@ func TestRefusedRecordsDoNotCount(t *testing.T) {
 	assert.Empty(t, h.counts(t, "vendor.records"))
 }
 
-// missing are the Warn lines of the readiness so far, as "signal endpoint-or-vendor cause", in the order in which they
-// were said.
+// unseen are the lines so far that tell what has not been seen.
+func (h *harness) unseen() []observer.LoggedEntry {
+	return h.log.Filter(func(e observer.LoggedEntry) bool { return e.ContextMap()["cause"] != nil }).All()
+}
+
+// missing are those lines as "signal endpoint-or-vendor cause".
 func (h *harness) missing() (lines []string) {
-	for _, e := range h.wiring() {
+	for _, e := range h.unseen() {
 		f := e.ContextMap()
-		if e.Level != zap.WarnLevel {
-			continue
-		}
 		line := fmt.Sprint(f["vendor.signal"])
 		for _, name := range []string{"endpoint", "vendor.name", "cause"} {
 			if v, ok := f[name]; ok {
@@ -119,6 +121,7 @@ func TestMisWired(t *testing.T) {
 	route := func(route string) func(*Config) {
 		return func(cfg *Config) { cfg.Orders[0].Route = route }
 	}
+	opened := map[string]*recording.Recording{}
 	// Express writes "/" for whatever a router is mounted at.
 	rootPaths := renamed(`"path":"/api/order"`, `"path":"/"`, `"path":"/api/auth"`, `"path":"/"`)
 	for _, tc := range []struct {
@@ -350,7 +353,11 @@ func TestMisWired(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := open(t, cmp.Or(tc.recording, "healthy"))
+			name := cmp.Or(tc.recording, "healthy")
+			if opened[name] == nil {
+				opened[name] = open(t, name)
+			}
+			r := opened[name]
 			spans, lines := r.Traces(), r.Logs()
 			if tc.change != nil {
 				tc.change(&spans, &lines)
@@ -368,13 +375,13 @@ func TestMisWired(t *testing.T) {
 					require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 				}
 				time.Sleep(firstReport - time.Second)
-				assert.Empty(t, h.wiring(), "not yet")
+				assert.Empty(t, h.missing(), "not yet")
 				time.Sleep(2 * time.Second)
 				h.shutdown(t)
 				assert.Equal(t, tc.want, h.missing())
 				assert.Len(t, h.said("has been seen in each signal"), 1-min(len(tc.want), 1))
 				if tc.says != "" {
-					assert.Contains(t, h.wiring()[0].Message, tc.says)
+					assert.Contains(t, h.unseen()[0].Message, tc.says)
 				}
 			})
 		})
@@ -421,7 +428,7 @@ func TestMissingIsToldAgain(t *testing.T) {
 		assert.Empty(t, told())
 		time.Sleep(100 * reportEvery)
 		assert.Empty(t, told())
-		assert.Empty(t, h.wiring())
+		assert.Empty(t, h.log.All())
 		h.shutdown(t)
 	})
 }
@@ -441,7 +448,7 @@ func TestSilentSignal(t *testing.T) {
 		addRecord(ld, `{"resBody":"{}"}`, "type", "factory")
 		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 		time.Sleep(10 * reportEvery)
-		assert.Empty(t, h.wiring(), "traces were told")
+		assert.Empty(t, h.log.All(), "traces were told")
 
 		td := ptrace.NewTraces()
 		addSpan(td, 1, server, orderSpan(200))
@@ -517,11 +524,11 @@ func TestMissingTellsNoSecret(t *testing.T) {
 			"traces POST /api/order no_route", "traces pizza-factory wrong_path", "traces second wrong_port",
 			"logs POST /api/order no_path", "logs pizza-factory no_answer",
 		}, h.missing())
-		for _, e := range h.wiring() {
+		for _, e := range h.log.All() {
 			assert.NotContains(t, strings.ToLower(fmt.Sprint(e.Message, e.ContextMap())), "canary")
 		}
-		assert.Contains(t, h.wiring()[1].Message, "(seen: /api/support/…, /…, /v1/…, /v1/order)")
-		assert.Contains(t, h.wiring()[2].Message, "(seen: second.example.org:8443)")
+		assert.Contains(t, h.unseen()[1].Message, "(seen: /api/support/…, /…, /v1/…, /v1/order)")
+		assert.Contains(t, h.unseen()[2].Message, "(seen: second.example.org:8443)")
 	})
 }
 
@@ -532,14 +539,6 @@ func TestShutdownBeforeTheReport(t *testing.T) {
 		time.Sleep(firstReport / 2)
 		h.shutdown(t)
 		time.Sleep(10 * reportEvery)
-		assert.Empty(t, h.wiring())
+		assert.Empty(t, h.log.All())
 	})
-}
-
-// wiring are the lines about what has been seen and what not; those about outages are none of them.
-func (h *harness) wiring() []observer.LoggedEntry {
-	return h.log.Filter(func(e observer.LoggedEntry) bool {
-		_, outage := e.ContextMap()["event.name"]
-		return !outage
-	}).All()
 }

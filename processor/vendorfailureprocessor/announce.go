@@ -176,10 +176,11 @@ func (a *announcer) announce(c outageChange) {
 		zap.Bool("vendor.failure.chaos", out.chaos()),
 		zap.String("vendor.outage.first_failure", utc(most.first)),
 		zap.String("vendor.outage.last_failure", utc(most.last)))
-	if window, on := a.plans[c.vendor].at(out.since.AsTime()); on {
-		fields = append(fields, zap.String("vendor.planned.note", window.Note))
-	} else if window, on := a.plans[c.vendor].at(out.known.AsTime()); on {
-		fields = append(fields, zap.String("vendor.planned.note", window.Note))
+	for _, at := range [...]pcommon.Timestamp{out.since, out.known} {
+		if window, on := a.plans[c.vendor].at(at.AsTime()); on {
+			fields = append(fields, zap.String("vendor.planned.note", window.Note))
+			break
+		}
 	}
 	if len(most.traces) > 0 {
 		ids := make([]string, len(most.traces))

@@ -164,6 +164,29 @@ func TestCustomersHit(t *testing.T) {
 	})
 }
 
+// TestTimes: a record without a timestamp has its observed one; one with neither happens now.
+func TestTimes(t *testing.T) {
+	h := start(t, incidentConfig())
+	h.fails(t, 5, func(i int, order, call plog.LogRecord) {
+		for _, r := range []plog.LogRecord{order, call} {
+			r.SetObservedTimestamp(r.Timestamp())
+			r.SetTimestamp(0)
+		}
+	})
+	h.shutdown(t)
+	require.Len(t, h.told("vendor.outage.start"), 1)
+	assert.Equal(t, "2025-12-05T15:00:00Z", h.told("vendor.outage.start")[0]["vendor.outage.since"])
+
+	h = start(t, incidentConfig())
+	h.fails(t, 5, func(i int, order, call plog.LogRecord) {
+		order.SetTimestamp(0)
+		call.SetTimestamp(0)
+	})
+	h.shutdown(t)
+	require.Len(t, h.told("vendor.outage.start"), 1)
+	assert.WithinDuration(t, time.Now(), timeOf(t, h.told("vendor.outage.start")[0]["vendor.outage.since"]), time.Minute)
+}
+
 // TestSyntheticOrders: they open and close outages, and are no customer's.
 func TestSyntheticOrders(t *testing.T) {
 	cfg := incidentConfig()
@@ -239,6 +262,24 @@ func TestPlanned(t *testing.T) {
 		assert.Equal(t, 0.0, planned())
 		h.shutdown(t)
 	})
+	for _, tc := range []struct {
+		name     string
+		from, to time.Duration
+		want     any
+	}{
+		{"ended before it was known", -time.Hour, 500 * time.Millisecond, "chaos test"},
+		{"began after the first failure", 500 * time.Millisecond, time.Hour, "chaos test"},
+		{"was over", -time.Hour, -time.Second, nil},
+		{"came later", time.Minute, time.Hour, nil},
+	} {
+		cfg := incidentConfig()
+		cfg.Planned = []PlannedConfig{{Vendor: "pizza-factory", From: day.Add(tc.from), To: day.Add(tc.to), Note: "chaos test"}}
+		h := start(t, cfg)
+		h.fails(t, 5, nil)
+		h.shutdown(t)
+		require.Len(t, h.told("vendor.outage.start"), 1)
+		assert.Equal(t, tc.want, h.told("vendor.outage.start")[0]["vendor.planned.note"], tc.name)
+	}
 	cfg := incidentConfig()
 	cfg.Planned = []PlannedConfig{{Vendor: "pizza-factory", From: day.Add(-time.Hour), To: day.Add(time.Hour), Note: "chaos test"}}
 	h := start(t, cfg)

@@ -63,6 +63,8 @@ func TestOrderLine(t *testing.T) {
 		{"what the request echoed is no sign", `{"path":"/api/order","method":"POST","statusCode":500,"reqBody":"{\"items\":[{\"description\":\"fetch failed reportUrl\"}]}","resBody":"{\"message\":\"boom\"}"}`, http, "own_failure/"},
 		{"cut off in the token", `{"path":"/api/order","method":"POST","statusCode":200,"resBody":"{\"jwt\":\"eyJhbGciOiJ`, http, "success/"},
 		{"an answer cut off in the token", `{"path":"/api/order","method":"POST","statusCode":200,"resBody":"{\"jwt\":\"eyJhbGciOiJ"}`, http, "success/"},
+		{"an answer cut off after a broken token says nothing", `{"path":"/api/order","method":"POST","statusCode":200,"resBody":"{\"jwt\":\"cut...\""}`, http, "success/"},
+		{"the first rule that sets a reason", `{"path":"/api/order","method":"POST","statusCode":500,"resBody":"Unexpected token '<', fetch failed"}`, http, "vendor_failure/unreachable"},
 		// Paths.
 		{"path with query and slash", `{"path":"/api/order/?a=b","method":"POST","statusCode":200}`, http, "success/"},
 		{"a router's path and an order's request", `{"path":"/","method":"POST","statusCode":200,` + items + `}`, http, "success/"},
@@ -105,6 +107,7 @@ func TestOrderLine(t *testing.T) {
 		// No status.
 		{"no status, level error", `{"path":"/api/order","method":"POST","resBody":"fetch failed"}`, []any{"type", "http", "level", "error"}, "vendor_failure/unreachable"},
 		{"no status, pino's 50", `{"path":"/api/order","method":"POST","level":50}`, []any{"type", "http"}, "own_failure/"},
+		{"no status, pino's 40 is a warning", `{"path":"/api/order","method":"POST","level":40}`, []any{"type", "http"}, ""},
 		{"no status, no error", `{"path":"/api/order","method":"POST"}`, http, ""},
 		{"a status that is none", `{"path":"/api/order","method":"POST","statusCode":"ok"}`, http, ""},
 		// Broken telemetry.

@@ -152,7 +152,7 @@ func (o *outages) time(now time.Time, at pcommon.Timestamp, s signal, from calle
 func (o *outages) observe(vendor int16, of item, s signal, v verdict, f failureEvent, late bool) {
 	h := &o.vendors[vendor]
 	if v == bad {
-		h.remember(of, s, f, &o.cfg)
+		h.remember(of, s, f)
 	}
 	if late {
 		return
@@ -182,8 +182,8 @@ func (h *health) now() (now pcommon.Timestamp) {
 	return now
 }
 
-// isDown tells whether any of the counts that have a say says down, and the oldest failure of those that do. A count
-// that was silent for max_age has none while another sees successes.
+// isDown tells whether any of the counts that have a say says down, and the oldest failure that it looks at. A count that
+// was silent for max_age has no say while another sees successes.
 func (h *health) isDown(cfg *OutageConfig) (down bool, since pcommon.Timestamp) {
 	now := h.now()
 	for of := range h.tallies {
@@ -192,13 +192,10 @@ func (h *health) isDown(cfg *OutageConfig) (down bool, since pcommon.Timestamp) 
 			if !t.down || now-t.now >= pcommon.Timestamp(cfg.MaxAge) && h.succeedsAfter(t.now) {
 				continue
 			}
-			if at := t.since(); !down || at < since && at > 0 {
-				since = at
-			}
-			down = true
+			return true, t.since()
 		}
 	}
-	return down, since
+	return false, 0
 }
 
 // succeedsAfter tells whether any count has seen a success after a time.
@@ -214,7 +211,7 @@ func (h *health) succeedsAfter(at pcommon.Timestamp) bool {
 }
 
 // remember adds a failure to the present outage, or keeps it for one that may open.
-func (h *health) remember(of item, s signal, f failureEvent, cfg *OutageConfig) {
+func (h *health) remember(of item, s signal, f failureEvent) {
 	if h.outage != nil {
 		if f.at >= h.outage.since {
 			h.outage.lost[of][s].add(f)
@@ -222,11 +219,10 @@ func (h *health) remember(of item, s signal, f failureEvent, cfg *OutageConfig) 
 		return
 	}
 	recent := h.recent[of][s]
-	old := 0
-	for old < len(recent) && (recent[old].at+pcommon.Timestamp(cfg.MaxAge) <= f.at || len(recent)-old >= maxRecent) {
-		old++
+	if len(recent) == maxRecent {
+		recent = recent[1:]
 	}
-	h.recent[of][s] = append(recent[old:], f)
+	h.recent[of][s] = append(recent, f)
 }
 
 // backdate counts the failures that came before the outage was known, from since on.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
@@ -159,6 +160,39 @@ func TestSignalsShare(t *testing.T) {
 		other.shutdown(t)
 		assert.Equal(t, map[string]int{"logs/own_failure/": 1}, counts(h))
 	})
+}
+
+// TestCallToldMeanwhile: another request may tell of the call between an order's judgement and its commit.
+func TestCallToldMeanwhile(t *testing.T) {
+	m := newMemory(5*time.Second, 100)
+	id := [16]byte{15: 1}
+	found := &evidence{}
+	found.calls[traces] = fault{at: 1, reason: reasonTimeout}
+	now := time.Now()
+	decided, _ := m.learn(now, map[pcommon.TraceID]*evidence{id: found}, nil)
+	assert.Empty(t, decided)
+	decided, _ = m.learn(now, nil, []order{{outcome: ownFailure, trace: id, waits: true}})
+	require.Len(t, decided, 1)
+	assert.Equal(t, vendorFailure, decided[0].outcome)
+	assert.Equal(t, reasonTimeout, decided[0].reason)
+}
+
+// TestChaosOfAnyCall: an order shows chaos where any failed call of its vendor did.
+func TestChaosOfAnyCall(t *testing.T) {
+	for _, first := range []int{0, 1} {
+		h := start(t, pizzaConfig())
+		ld := plog.NewLogs()
+		for i, body := range []string{`{"statusCode":500,"resBody":"{}"}`, `{"statusCode":500,"resBody":{"reportUrl":"x"}}`} {
+			r := addRecord(ld, body, "type", "factory")
+			r.SetTraceID([16]byte{15: 1})
+			r.SetTimestamp(stamp(time.Duration((i + first) % 2)))
+		}
+		order := addRecord(ld, "http", "type", "http", "path", "/api/order", "method", "POST", "statusCode", 500)
+		order.SetTraceID([16]byte{15: 1})
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+		h.shutdown(t)
+		assert.Equal(t, "true", mustGet(t, order.Attributes(), tagChaos))
+	}
 }
 
 // TestMemoryIsBounded: what goes over limits.traces is forgotten, counted and metered, and said once.

@@ -1,6 +1,7 @@
 package vendorfailureprocessor
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -99,10 +100,26 @@ func newOutages(cfg OutageConfig, vendors int, tell func(outageChange)) *outages
 	return o
 }
 
-// call takes in a judged call.
-func (o *outages) call(now time.Time, c *call) {
+// take takes in the calls and orders of a batch, in the order of their times: a window that held the newest of a batch
+// and not yet those before would look at too little.
+func (o *outages) take(now time.Time, calls []call, orders []order) {
+	slices.SortStableFunc(calls, func(a, b call) int { return cmp.Compare(a.at, b.at) })
+	slices.SortStableFunc(orders, func(a, b order) int { return cmp.Compare(a.at, b.at) })
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for len(calls) > 0 || len(orders) > 0 {
+		if len(orders) == 0 || len(calls) > 0 && calls[0].at <= orders[0].at {
+			o.call(now, &calls[0])
+			calls = calls[1:]
+		} else {
+			o.order(now, &orders[0])
+			orders = orders[1:]
+		}
+	}
+}
+
+// call takes in a judged call.
+func (o *outages) call(now time.Time, c *call) {
 	at, late := o.time(now, c.at, c.signal, c.caller)
 	v := good
 	switch c.reason {
@@ -120,8 +137,6 @@ func (o *outages) call(now time.Time, c *call) {
 // order takes in an order whose outcome stands. One that succeeded speaks for every vendor; rejected orders and our own
 // failures for none.
 func (o *outages) order(now time.Time, x *order) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	at, late := o.time(now, x.at, x.signal, x.caller)
 	f := failureEvent{fault: x.fault, trace: x.trace, impact: x.impact, synthetic: x.synthetic}
 	f.at = at
@@ -162,13 +177,13 @@ func (o *outages) observe(vendor int16, of item, s signal, v verdict, f failureE
 	down, since := h.isDown(&o.cfg)
 	switch {
 	case down && h.outage == nil:
-		h.outage = &outage{since: since, known: h.now(), fromStart: !h.wasUp}
+		h.outage = &outage{since: since, known: h.tallies[of][s].now, fromStart: !h.wasUp}
 		h.backdate()
 		o.tell(outageChange{vendor: vendor, opened: true, at: h.outage.known, outage: h.outage})
 	case !down && h.outage != nil:
 		closed := h.outage
 		h.outage = nil
-		o.tell(outageChange{vendor: vendor, at: h.now(), outage: closed})
+		o.tell(outageChange{vendor: vendor, at: h.tallies[of][s].now, outage: closed})
 	}
 }
 

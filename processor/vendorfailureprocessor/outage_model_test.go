@@ -127,9 +127,9 @@ func (m *model) count(v int, h happening, verdict verdict, late bool) {
 	switch {
 	case down && !vendor.open:
 		vendor.open, vendor.since = true, since
-		m.tell("begins", v, now)
+		m.tell("begins", v, c.now())
 	case !down && vendor.open:
-		m.tell("is over", v, now)
+		m.tell("is over", v, c.now())
 		vendor.open, vendor.failed = false, nil
 	}
 }

@@ -143,6 +143,8 @@ func TestIncidentOutage(t *testing.T) {
 			assert.InDelta(t, 120, o["vendor.outage.duration"], 2)
 			assert.WithinDuration(t, truth.FirstFailedOrder, timeOf(t, o["vendor.outage.first_failure"]), 2*time.Second)
 			assert.WithinDuration(t, truth.LastFailedOrder, timeOf(t, o["vendor.outage.last_failure"]), 2*time.Second)
+			// Failures are half of the window until 5 s after the last; recovery is 30 s.
+			assert.WithinDuration(t, truth.LastFailedOrder.Add(35*time.Second), timeOf(t, o["vendor.outage.recovered"]), 2*time.Second)
 			assert.Equal(t, int64(240), o["vendor.outage.orders"])
 			assert.Equal(t, map[string]int{"error": 240}, o["vendor.failure.reasons"])
 			assert.NotContains(t, b, "vendor.outage.note", "the outage did not begin before the start")

@@ -74,7 +74,7 @@ func (w *watch) run() {
 	for {
 		select {
 		case now := <-ticker.C:
-			w.count(now, w.memory.settledBy(now))
+			w.count(now, nil, w.memory.settledBy(now))
 		case <-w.stop:
 			return
 		}
@@ -86,15 +86,18 @@ func (w *watch) halt() error {
 	close(w.stop)
 	<-w.stopped
 	<-w.readiness.stopped
-	w.count(time.Now(), w.memory.close())
+	w.count(time.Now(), nil, w.memory.close())
 	return w.announcer.close()
 }
 
-func (w *watch) count(now time.Time, orders []order) {
+func (w *watch) count(now time.Time, calls []call, orders []order) {
+	for i := range calls {
+		w.meters.call(&calls[i])
+	}
 	for i := range orders {
 		w.meters.order(&orders[i])
-		w.outages.order(now, &orders[i])
 	}
+	w.outages.take(now, calls, orders)
 }
 
 // sharing holds the watches in use, by the configuration of their processor ID: the Collector gives all instances of
@@ -214,15 +217,8 @@ func (w *watch) commit(b *batch) {
 		return
 	}
 	now := time.Now()
-	for i := range b.calls {
-		w.meters.call(&b.calls[i])
-		w.outages.call(now, &b.calls[i])
-	}
-	if len(b.orders) == 0 && len(b.evidence) == 0 {
-		return
-	}
 	decided, forgotten := w.memory.learn(now, b.evidence, b.orders)
-	w.count(now, decided)
+	w.count(now, b.calls, decided)
 	if forgotten > 0 {
 		w.meters.telemetry.ProcessorVendorFailureForgottenTraces.Add(context.Background(), int64(forgotten))
 		w.forgot.Do(func() {

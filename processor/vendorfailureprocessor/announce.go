@@ -173,9 +173,15 @@ func (a *announcer) announce(c outageChange) {
 	}
 	fields = append(fields,
 		zap.Any("vendor.failure.reasons", reasons),
-		zap.Bool("vendor.failure.chaos", out.chaos()),
-		zap.String("vendor.outage.first_failure", utc(most.first)),
-		zap.String("vendor.outage.last_failure", utc(most.last)))
+		zap.Bool("vendor.failure.chaos", out.chaos()))
+	// Of a vendor that rejects everybody nothing is told as failed.
+	last := out.known
+	if most.failures > 0 {
+		last = most.last
+		fields = append(fields,
+			zap.String("vendor.outage.first_failure", utc(most.first)),
+			zap.String("vendor.outage.last_failure", utc(most.last)))
+	}
 	for _, at := range [...]pcommon.Timestamp{out.since, out.known} {
 		if window, on := a.plans[c.vendor].at(at.AsTime()); on {
 			fields = append(fields, zap.String("vendor.planned.note", window.Note))
@@ -200,7 +206,7 @@ func (a *announcer) announce(c outageChange) {
 	}
 	a.logger.Info("a vendor's outage is over", append([]zap.Field{
 		zap.String("event.name", "vendor.outage.end"),
-		zap.Float64("vendor.outage.duration", seconds(out.since, most.last)),
+		zap.Float64("vendor.outage.duration", seconds(out.since, last)),
 		zap.String("vendor.outage.recovered", utc(c.at)),
 	}, fields...)...)
 }

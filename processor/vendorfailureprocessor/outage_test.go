@@ -446,3 +446,31 @@ func TestOutage(t *testing.T) {
 		assert.Equal(t, stamp(2*minute-second), d.last.leading().last)
 	})
 }
+
+// TestRejectsEverybody: a vendor that answers each call 503, which its rule calls rejected, is down all the same.
+func TestRejectsEverybody(t *testing.T) {
+	cfg := incidentConfig()
+	cfg.Vendors[0].Responses = []ResponseConfig{{Status: 503, Reason: "rejected"}}
+	h := start(t, cfg)
+	for i := range 60 {
+		status := 503
+		if i < 10 || i > 20 {
+			status = 200
+		}
+		td := ptrace.NewTraces()
+		at := time.Duration(i) * 2 * time.Second
+		addSpan(td, byte(i+1), client, callSpan(status), endedAt(at), func(s ptrace.Span) { s.SetStartTimestamp(s.EndTimestamp()) })
+		addSpan(td, byte(i+1), server, orderSpan(status), endedAt(at))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	}
+	h.shutdown(t)
+	begun, over := h.told("vendor.outage.start"), h.told("vendor.outage.end")
+	require.Len(t, begun, 1)
+	require.Len(t, over, 1)
+	for _, line := range []map[string]any{begun[0], over[0]} {
+		assert.Equal(t, int64(0), line["vendor.outage.orders"], "rejected orders are no impact")
+		assert.NotContains(t, line, "vendor.outage.first_failure")
+		assert.Equal(t, utc(stamp(20*time.Second)), line["vendor.outage.since"])
+	}
+	assert.InDelta(t, 10, over[0]["vendor.outage.duration"], 2)
+}

@@ -289,6 +289,28 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
+// TestOvenIsFull: with the rule that this vendor's 503 means rejected, spans tell what its answer tells in lines.
+func TestOvenIsFull(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.Vendors[0].Responses = append([]ResponseConfig{{Status: 503, Reason: "rejected"}}, cfg.Vendors[0].Responses...)
+	h := start(t, cfg)
+	h.replay(t, open(t, "oven-full"))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"success/": 8, "vendor_failure/rejected": 4, "rejected/": 3}, h.ordersBy(t, "traces"))
+	assert.Equal(t, 4, h.counts(t, "vendor.calls", "vendor.signal", "vendor.failure.reason")["traces/rejected"])
+}
+
+// ordersBy are the orders of a signal by outcome and reason.
+func (h *harness) ordersBy(t testing.TB, signal string) map[string]int {
+	orders := map[string]int{}
+	for key, n := range h.counts(t, "vendor.orders", "vendor.signal", "vendor.outcome", "vendor.failure.reason") {
+		if rest, ok := strings.CutPrefix(key, signal+"/"); ok {
+			orders[rest] = n
+		}
+	}
+	return orders
+}
+
 func orEmpty(m map[string]int) map[string]int {
 	if m == nil {
 		return map[string]int{}

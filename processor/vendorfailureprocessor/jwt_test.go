@@ -1,6 +1,7 @@
 package vendorfailureprocessor
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -48,7 +49,16 @@ func isJWTByLibrary(s string) bool {
 	var objects [2]map[string]any
 	for i, part := range parts {
 		decoded, err := base64.RawURLEncoding.DecodeString(part)
-		if err != nil || i < 2 && json.Unmarshal(decoded, &objects[i]) != nil || i < 2 && objects[i] == nil {
+		if err != nil {
+			return false
+		}
+		if i == 2 {
+			break
+		}
+		// A number may be larger than any float64: it is JSON all the same.
+		decoder := json.NewDecoder(bytes.NewReader(decoded))
+		decoder.UseNumber()
+		if !json.Valid(decoded) || decoder.Decode(&objects[i]) != nil || objects[i] == nil {
 			return false
 		}
 	}

@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 COLLECTOR := dist/otelcol-vendorfailure
 # What the Collector is compiled from, besides the modules in go.mod.
-SOURCES := $(shell find processor receiver -name '*.go' ! -name '*_test.go' 2>/dev/null)
+SOURCES := $(shell find processor receiver internal -name '*.go' ! -name '*_test.go' 2>/dev/null)
 # Every module with code of its own; tools/ only pins tools.
 MODULES := . $(filter-out tools,$(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -maxdepth 3 -name go.mod ! -path './dist/*' ! -path './.tools/*')))
 GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
 )
 
@@ -168,7 +169,7 @@ func (a *announcer) announce(c outageChange) {
 	reasons := map[string]int{}
 	for why, n := range most.reasons {
 		if n > 0 {
-			reasons[reason(why).String()] = n
+			reasons[reason.Reason(why).String()] = n
 		}
 	}
 	fields = append(fields,

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // Config says which requests are orders, which vendors they depend on and how a vendor's failure is recognised.
@@ -364,8 +366,8 @@ func (v *VendorConfig) validate(key string) (errs []error) {
 		if r.Status != 0 && (r.Status < 100 || r.Status > 599) {
 			fault("%s.status: %d is not an HTTP status code; write one from 100 to 599", key, r.Status)
 		}
-		if _, ok := reasonOf(r.Reason); !ok && r.Reason != "" {
-			fault("%s.reason: %q is not known; write one of %s", key, r.Reason, strings.Join(reasonNames[reasonNone+1:], ", "))
+		if _, ok := reason.Named(r.Reason); !ok && r.Reason != "" {
+			fault("%s.reason: %q is not known; write one of %s", key, r.Reason, strings.Join(reason.Names(), ", "))
 		}
 	}
 	return errs

@@ -5,6 +5,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // The tags. Nothing else is written.
@@ -64,11 +66,11 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 							if v, ok := span.Attributes().Get(tagSynthetic); ok {
 								c.synthetic = syntheticOf(stringOf(v))
 							}
-							if c.reason != reasonNone {
+							if c.reason != reason.None {
 								w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
 							}
 							b.addCall(c)
-							if c.reason != reasonNone {
+							if c.reason != reason.None {
 								w.tag(span.Attributes(), c.fault)
 							}
 						}
@@ -120,10 +122,10 @@ func (w *watch) judgeCallSpan(span ptrace.Span, r *requestSpan, index int16) cal
 		span:     span.SpanID(),
 		duration: durationOf(span),
 	}
-	if c.reason != reasonNone && c.reason != reasonSlow && len(v.responses) > 0 {
+	if c.reason != reason.None && c.reason != reason.Slow && len(v.responses) > 0 {
 		f := v.find(r.status, func(text string) bool { return throws(span, text) })
 		c.chaos = f.chaos
-		if f.reason != reasonNone {
+		if f.reason != reason.None {
 			c.reason = f.reason
 		}
 	}
@@ -137,7 +139,7 @@ func (w *watch) readExceptions(span ptrace.Span, b *batch) {
 	}
 }
 
-// saidOf returns the fault of the first vendor of which a failed answer speaks. Its reason is reasonNone where no rule
+// saidOf returns the fault of the first vendor of which a failed answer speaks. Its reason is reason.None where no rule
 // sets one.
 func (w *watch) saidOf(contains func(string) bool, at pcommon.Timestamp) (fault, bool) {
 	for i := range w.vendors {
@@ -150,8 +152,8 @@ func (w *watch) saidOf(contains func(string) bool, at pcommon.Timestamp) (fault,
 
 // orError returns the fault with reason error where nothing told more.
 func (f fault) orError() fault {
-	if f.reason == reasonNone {
-		f.reason = reasonError
+	if f.reason == reason.None {
+		f.reason = reason.Error
 	}
 	return f
 }
@@ -193,7 +195,7 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 				o.at = l.at()
 				w.readImpact(&o, telling{attributes: record.Attributes(), line: &l}, resource)
 				switch {
-				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reasonNone:
+				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reason.None:
 					b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
 				case o.outcome == vendorFailure:
 					w.tag(record.Attributes(), o.fault)
@@ -210,11 +212,11 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 				c.caller = w.caller(resource, l.service())
 				from := telling{attributes: record.Attributes(), line: &l}
 				c.synthetic = w.synthetic.of(from, resource.Attributes())
-				if c.reason != reasonNone {
+				if c.reason != reason.None {
 					w.impact.readUser(&c.impact, from)
 				}
 				b.addCall(c)
-				if c.reason != reasonNone {
+				if c.reason != reason.None {
 					w.tag(record.Attributes(), c.fault)
 				}
 			}
@@ -265,7 +267,7 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 		for i := range w.vendors {
 			if v := &w.vendors[i]; !v.isValid(answer) && l.isWhole(answer) {
 				f := v.find(0, func(text string) bool { return contains(answer, text) })
-				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: int16(i), reason: reasonBadResponse, chaos: f.chaos}
+				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: int16(i), reason: reason.BadResponse, chaos: f.chaos}
 				break
 			}
 		}
@@ -285,7 +287,7 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 		return call{}, false
 	}
 	c := call{
-		fault:    fault{at: l.at(), vendor: index, reason: reasonOfStatus(status)},
+		fault:    fault{at: l.at(), vendor: index, reason: reason.OfStatus(status)},
 		signal:   logs,
 		trace:    l.record.TraceID(),
 		span:     l.record.SpanID(),
@@ -293,35 +295,31 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 	}
 	answered := true
 	switch {
-	case c.reason != reasonNone:
+	case c.reason != reason.None:
 	case isError:
 		c.reason = reasonOfErrorLine(l, status, answer)
 	case !v.isValid(answer) && l.isWhole(answer):
-		c.reason, answered = reasonBadResponse, false
+		c.reason, answered = reason.BadResponse, false
 	default:
 		return c, true
 	}
 	f := v.find(status, func(text string) bool { return contains(answer, text) })
 	c.chaos = f.chaos
 	// Of an answer that came as a success the rules tell no reason.
-	if answered && f.reason != reasonNone {
+	if answered && f.reason != reason.None {
 		c.reason = f.reason
 	}
 	return c, true
 }
 
 // reasonOfErrorLine returns why a call failed whose line is an error and tells no status that is one.
-func reasonOfErrorLine(l *line, status int, answer gjson.Result) reason {
+func reasonOfErrorLine(l *line, status int, answer gjson.Result) reason.Reason {
 	if status == 0 && !answer.Exists() {
-		text := textOf(l.field(errorNames))
-		switch {
-		case namesTimeout(text):
-			return reasonTimeout
-		case namesNetwork(text):
-			return reasonUnreachable
+		if why := reason.OfClientError(textOf(l.field(errorNames))); why != reason.None {
+			return why
 		}
 	}
-	return reasonError
+	return reason.Error
 }
 
 // judge decides, as far as it is known, who is to blame for the failed orders of a batch, and tags them.
@@ -333,7 +331,7 @@ func (w *watch) judge(b *batch) {
 		case o.outcome == ownFailure:
 			*o = o.settled(&e)
 			o.waits = o.outcome == ownFailure && !o.trace.IsEmpty()
-		case o.reason == reasonNone: // the call tells more than the answer
+		case o.reason == reason.None: // the call tells more than the answer
 			call := e.callOf(o.vendor, o.signal)
 			o.reason, o.chaos = call.reason, o.chaos || call.chaos
 			o.fault = o.orError()

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // rememberFor is how long at least a trace is remembered, within limits.traces: an order's own span or record may come
@@ -122,7 +124,7 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 
 // settled returns an undecided order as the evidence decides it.
 func (o order) settled(e *evidence) order {
-	if f := e.blame(o.signal); f.reason != reasonNone {
+	if f := e.blame(o.signal); f.reason != reason.None {
 		f.at = o.at
 		o.outcome, o.fault = vendorFailure, f
 	}

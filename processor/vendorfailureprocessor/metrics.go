@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
 )
 
@@ -41,7 +42,7 @@ type seriesKey struct {
 	vendor  int16 // an index, noVendor, or otherVendor
 	signal  signal
 	outcome outcome
-	reason  reason
+	reason  reason.Reason
 
 	synthetic synthetic
 }
@@ -50,7 +51,7 @@ const otherVendor = noVendor - 1
 
 // call is one request to a vendor, judged.
 type call struct {
-	fault    // reasonNone: it succeeded
+	fault    // reason.None: it succeeded
 	signal   signal
 	caller   caller
 	trace    pcommon.TraceID
@@ -155,13 +156,13 @@ func (m *meters) caller(name string) caller {
 func (m *meters) call(c *call) {
 	key := seriesKey{caller: c.caller, vendor: c.vendor, signal: c.signal, outcome: success, reason: c.reason, synthetic: c.synthetic}
 	ctx := context.Background()
-	if c.reason != reasonNone {
+	if c.reason != reason.None {
 		key.outcome = failure
 		ctx = exemplar(c.signal, c.trace, c.span)
 	}
 	m.telemetry.Calls.Add(ctx, 1, m.of(&m.calls, key).add...)
 	if c.duration >= 0 {
-		key.reason = reasonNone
+		key.reason = reason.None
 		m.telemetry.CallDuration.Record(ctx, c.duration.Seconds(), m.of(&m.duration, key).record...)
 	}
 }
@@ -233,9 +234,9 @@ func (m *meters) of(in *instrument, key seriesKey) attributes {
 
 // callSeries are the series of calls of a key's caller to a key's vendor.
 func callSeries(key seriesKey) []seriesKey {
-	key.outcome, key.reason = success, reasonNone
+	key.outcome, key.reason = success, reason.None
 	keys := []seriesKey{key}
-	for why := reasonNone + 1; why < reasonCount; why++ {
+	for why := reason.None + 1; why < reason.Count; why++ {
 		key.outcome, key.reason = failure, why
 		keys = append(keys, key)
 	}
@@ -245,7 +246,7 @@ func callSeries(key seriesKey) []seriesKey {
 // orderSeries are the series of a key's caller's orders that no vendor made fail.
 func orderSeries(key seriesKey, vendor int16) []seriesKey {
 	var keys []seriesKey
-	key.vendor, key.reason = vendor, reasonNone
+	key.vendor, key.reason = vendor, reason.None
 	for _, o := range []outcome{success, ownFailure, rejected} {
 		key.outcome = o
 		keys = append(keys, key)
@@ -257,7 +258,7 @@ func orderSeries(key seriesKey, vendor int16) []seriesKey {
 func failureSeries(key seriesKey, vendor int16) []seriesKey {
 	var keys []seriesKey
 	key.vendor, key.outcome = vendor, vendorFailure
-	for why := reasonNone + 1; why < reasonCount; why++ {
+	for why := reason.None + 1; why < reason.Count; why++ {
 		key.reason = why
 		keys = append(keys, key)
 	}
@@ -302,7 +303,7 @@ func (m *meters) add(in *instrument, key seriesKey) attributes {
 	default:
 		attrs = append(attrs, attribute.String("vendor.name", m.vendors[key.vendor]))
 	}
-	if key.reason != reasonNone {
+	if key.reason != reason.None {
 		attrs = append(attrs, attribute.Stringer("vendor.failure.reason", key.reason))
 	}
 	if key.synthetic != notSynthetic {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // maxFuture is how far in the future telemetry may be before its sender's clock is taken for wrong, and now for its
@@ -77,7 +79,7 @@ type losses struct {
 	failures    int
 	customers   int // those that are not synthetic
 	first, last pcommon.Timestamp
-	reasons     [reasonCount]int
+	reasons     [reason.Count]int
 	chaos       bool
 	traces      []pcommon.TraceID // the first few
 	users       users
@@ -123,8 +125,8 @@ func (o *outages) call(now time.Time, c *call) {
 	at, late := o.time(now, c.at, c.signal, c.caller)
 	v := good
 	switch c.reason {
-	case reasonNone:
-	case reasonRejected:
+	case reason.None:
+	case reason.Rejected:
 		v = neither
 	default:
 		v = bad
@@ -145,7 +147,7 @@ func (o *outages) order(now time.Time, x *order) {
 		for v := range o.vendors {
 			o.observe(int16(v), ofOrders, x.signal, good, f, late)
 		}
-	case x.outcome == vendorFailure && x.reason != reasonRejected:
+	case x.outcome == vendorFailure && x.reason != reason.Rejected:
 		o.observe(x.vendor, ofOrders, x.signal, bad, f, late)
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // happening is one call or order as the model and the processor are told of it.
@@ -16,7 +18,7 @@ type happening struct {
 	of        item
 	signal    signal
 	vendor    int16 // of a call, or to blame for an order
-	why       reason
+	why       reason.Reason
 	outcome   outcome // of an order
 	at        pcommon.Timestamp
 	from      caller
@@ -62,11 +64,11 @@ func (m *model) happen(h happening) {
 		switch {
 		case h.of == ofCalls && int(h.vendor) != v:
 			counts = false
-		case h.of == ofCalls && h.why == reasonRejected:
+		case h.of == ofCalls && h.why == reason.Rejected:
 			verdict = neither
-		case h.of == ofCalls && h.why != reasonNone:
+		case h.of == ofCalls && h.why != reason.None:
 			verdict = bad
-		case h.of == ofOrders && h.outcome == vendorFailure && int(h.vendor) == v && h.why != reasonRejected:
+		case h.of == ofOrders && h.outcome == vendorFailure && int(h.vendor) == v && h.why != reason.Rejected:
 			verdict = bad
 		case h.of == ofOrders && h.outcome != success:
 			counts = false
@@ -259,13 +261,13 @@ func traffic(random *rand.Rand, vendors int) (all []happening, cfg OutageConfig,
 			}
 			switch {
 			case random.Float64() < rejects:
-				h.why = reasonRejected
+				h.why = reason.Rejected
 			case random.Float64() < share:
-				h.why = reasonError
+				h.why = reason.Error
 			}
 			if h.of == ofOrders {
 				h.outcome = []outcome{success, success, success, ownFailure, rejected}[random.IntN(5)]
-				if h.why != reasonNone {
+				if h.why != reason.None {
 					h.outcome = vendorFailure
 				}
 			}
@@ -324,9 +326,9 @@ func TestFullTraffic(t *testing.T) {
 	d := newDrill(newDefaultConfig().Outage)
 	const step = 50 * time.Microsecond
 	for at := time.Duration(0); at < 20*time.Second; at += step {
-		why := reasonNone
+		why := reason.None
 		if at >= 12*time.Second {
-			why = reasonError
+			why = reason.Error
 		}
 		d.callAt(at, why)
 	}

@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 func incidentConfig() *Config {
@@ -251,13 +253,13 @@ func newDrill(cfg OutageConfig) *drill {
 
 func stamp(at time.Duration) pcommon.Timestamp { return pcommon.NewTimestampFromTime(day.Add(at)) }
 
-func (d *drill) callAt(at time.Duration, why reason) {
+func (d *drill) callAt(at time.Duration, why reason.Reason) {
 	d.call(d.wall, &call{fault: fault{at: stamp(at), reason: why}})
 }
 
-func (d *drill) orderAt(at time.Duration, why reason, s signal) {
+func (d *drill) orderAt(at time.Duration, why reason.Reason, s signal) {
 	o := order{fault: fault{at: stamp(at), reason: why}, outcome: success, signal: s}
-	if why != reasonNone {
+	if why != reason.None {
 		o.outcome = vendorFailure
 	}
 	d.order(d.wall, &o)
@@ -266,7 +268,7 @@ func (d *drill) orderAt(at time.Duration, why reason, s signal) {
 // TestOutage plays the shapes of outages, and of what is none.
 func TestOutage(t *testing.T) {
 	defaults := newDefaultConfig().Outage
-	every := func(d *drill, from, to, step time.Duration, why reason) {
+	every := func(d *drill, from, to, step time.Duration, why reason.Reason) {
 		for at := from; at < to; at += step {
 			d.callAt(at, why)
 		}
@@ -275,36 +277,36 @@ func TestOutage(t *testing.T) {
 
 	t.Run("one failure in a quiet night", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, 10*minute, minute, reasonNone)
-		d.callAt(10*minute, reasonError)
-		every(d, 11*minute, 20*minute, minute, reasonNone)
+		every(d, 0, 10*minute, minute, reason.None)
+		d.callAt(10*minute, reason.Error)
+		every(d, 11*minute, 20*minute, minute, reason.None)
 		assert.Empty(t, d.begun)
 	})
 	t.Run("three in a row, one a minute: at the third", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, 10*minute, minute, reasonNone)
-		every(d, 10*minute, 13*minute, minute, reasonTimeout)
+		every(d, 0, 10*minute, minute, reason.None)
+		every(d, 10*minute, 13*minute, minute, reason.Timeout)
 		assert.Equal(t, []time.Duration{12 * minute}, d.begun)
 		assert.Equal(t, stamp(10*minute), d.last.since)
 	})
 	t.Run("three, and none before", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, 3*minute, minute, reasonTimeout)
+		every(d, 0, 3*minute, minute, reason.Timeout)
 		assert.Equal(t, []time.Duration{2 * minute}, d.begun)
 		assert.True(t, d.last.fromStart)
 	})
 	t.Run("fewer than min_failures within max_age", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, 10*time.Hour, 8*minute, reasonError)
+		every(d, 0, 10*time.Hour, 8*minute, reason.Error)
 		assert.Empty(t, d.begun)
 	})
 	t.Run("one in ten of a thousand a second, for an hour", func(t *testing.T) {
 		d := newDrill(defaults)
 		random := rand.New(rand.NewPCG(1, 2))
 		for at := time.Duration(0); at < time.Hour; at += time.Millisecond {
-			why := reasonNone
+			why := reason.None
 			if random.IntN(10) == 0 {
-				why = reasonError
+				why = reason.Error
 			}
 			d.callAt(at, why)
 		}
@@ -316,49 +318,49 @@ func TestOutage(t *testing.T) {
 	}{{"a thousand a second", time.Millisecond}, {"two a second", 500 * time.Millisecond}, {"one a second", second}} {
 		t.Run("all fail at "+tc.name, func(t *testing.T) {
 			d := newDrill(defaults)
-			every(d, 0, minute, tc.step, reasonNone)
-			every(d, minute, 2*minute, tc.step, reasonError)
+			every(d, 0, minute, tc.step, reason.None)
+			every(d, minute, 2*minute, tc.step, reason.Error)
 			require.Len(t, d.begun, 1)
 			assert.LessOrEqual(t, d.begun[0]-minute, 6*second)
 			assert.Equal(t, stamp(minute), d.last.since)
-			every(d, 2*minute, 10*minute, tc.step, reasonNone)
+			every(d, 2*minute, 10*minute, tc.step, reason.None)
 			require.Len(t, d.over, 1)
 			assert.InDelta(t, (3*minute + 5*second).Seconds(), d.over[0].Seconds(), 2)
 		})
 	}
 	t.Run("flapping is one outage", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, minute, 100*time.Millisecond, reasonNone)
+		every(d, 0, minute, 100*time.Millisecond, reason.None)
 		for n := range time.Duration(30) {
 			at := minute + n*20*second
-			every(d, at, at+10*second, 100*time.Millisecond, reasonError)
-			every(d, at+10*second, at+20*second, 100*time.Millisecond, reasonNone)
+			every(d, at, at+10*second, 100*time.Millisecond, reason.Error)
+			every(d, at+10*second, at+20*second, 100*time.Millisecond, reason.None)
 		}
 		assert.Len(t, d.begun, 1)
 		assert.Empty(t, d.over)
-		every(d, 11*minute, 13*minute, 100*time.Millisecond, reasonNone)
+		every(d, 11*minute, 13*minute, 100*time.Millisecond, reason.None)
 		assert.Len(t, d.over, 1)
 	})
 	t.Run("silence is no recovery", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, minute, second, reasonError)
-		d.callAt(10*time.Hour, reasonError)
+		every(d, 0, minute, second, reason.Error)
+		d.callAt(10*time.Hour, reason.Error)
 		assert.Empty(t, d.over)
-		d.callAt(10*time.Hour+second, reasonNone)
+		d.callAt(10*time.Hour+second, reason.None)
 		assert.Len(t, d.over, 1, "a success, and the failures are long ago")
 	})
 	t.Run("recovery takes a success", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, minute, second, reasonError)
-		every(d, minute, 10*minute, 2*minute, reasonError)
+		every(d, 0, minute, second, reason.Error)
+		every(d, minute, 10*minute, 2*minute, reason.Error)
 		assert.Empty(t, d.over)
 	})
 	t.Run("rejections are on neither side", func(t *testing.T) {
 		d := newDrill(defaults)
 		for at := time.Duration(0); at < 10*minute; at += second {
-			why := reasonRejected
+			why := reason.Rejected
 			if at%(5*second) == 0 {
-				why = reasonNone
+				why = reason.None
 			}
 			d.callAt(at, why)
 		}
@@ -366,21 +368,21 @@ func TestOutage(t *testing.T) {
 	})
 	t.Run("a vendor that rejects everybody is down", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, minute, second, reasonNone)
-		every(d, minute, 2*minute, second, reasonRejected)
+		every(d, 0, minute, second, reason.None)
+		every(d, minute, 2*minute, second, reason.Rejected)
 		require.Len(t, d.begun, 1)
 		assert.LessOrEqual(t, d.begun[0]-minute, 6*second)
-		every(d, 2*minute, 5*minute, second, reasonNone)
+		every(d, 2*minute, 5*minute, second, reason.None)
 		assert.Len(t, d.over, 1)
 	})
 	t.Run("orders fail while calls look well", func(t *testing.T) {
 		d := newDrill(defaults)
 		for at := time.Duration(0); at < 2*minute; at += second {
-			why := reasonNone
+			why := reason.None
 			if at >= minute {
-				why = reasonBadResponse
+				why = reason.BadResponse
 			}
-			d.callAt(at, reasonNone)
+			d.callAt(at, reason.None)
 			d.orderAt(at, why, traces)
 		}
 		require.Len(t, d.begun, 1)
@@ -390,10 +392,10 @@ func TestOutage(t *testing.T) {
 		d := newDrill(defaults)
 		for at := time.Duration(0); at < 2*minute; at += second {
 			if at < minute {
-				d.callAt(at, reasonNone)
-				d.orderAt(at, reasonNone, logs)
+				d.callAt(at, reason.None)
+				d.orderAt(at, reason.None, logs)
 			} else {
-				d.orderAt(at, reasonUnreachable, logs)
+				d.orderAt(at, reason.Unreachable, logs)
 			}
 		}
 		require.Len(t, d.begun, 1)
@@ -401,42 +403,42 @@ func TestOutage(t *testing.T) {
 	t.Run("a count that fell silent has no say while another sees successes", func(t *testing.T) {
 		d := newDrill(defaults)
 		for at := time.Duration(0); at < 2*minute; at += second {
-			d.orderAt(at, reasonError, logs)
-			d.orderAt(at, reasonError, traces)
+			d.orderAt(at, reason.Error, logs)
+			d.orderAt(at, reason.Error, traces)
 		}
 		require.Len(t, d.begun, 1)
 		for at := 2 * minute; at < 16*minute; at += second {
-			d.orderAt(at, reasonNone, traces) // the logs are gone
+			d.orderAt(at, reason.None, traces) // the logs are gone
 		}
 		assert.Empty(t, d.over)
 		for at := 16 * minute; at < 18*minute; at += second {
-			d.orderAt(at, reasonNone, traces)
+			d.orderAt(at, reason.None, traces)
 		}
 		require.Len(t, d.over, 1)
 		assert.InDelta(t, (17 * minute).Seconds(), d.over[0].Seconds(), 2)
 	})
 	t.Run("late records count and move no window", func(t *testing.T) {
 		d := newDrill(defaults)
-		every(d, 0, 10*minute, second, reasonNone)
-		every(d, 0, minute, second, reasonError) // a backlog
+		every(d, 0, 10*minute, second, reason.None)
+		every(d, 0, minute, second, reason.Error) // a backlog
 		assert.Empty(t, d.begun)
 	})
 	t.Run("a clock an hour ahead opens and closes nothing by itself", func(t *testing.T) {
 		d := newDrill(defaults)
 		d.wall = day.Add(minute)
-		every(d, 0, minute, second, reasonNone)
-		d.callAt(time.Hour, reasonError)
-		d.callAt(time.Hour+second, reasonError)
-		every(d, minute, minute+10*second, second, reasonNone)
+		every(d, 0, minute, second, reason.None)
+		d.callAt(time.Hour, reason.Error)
+		d.callAt(time.Hour+second, reason.Error)
+		every(d, minute, minute+10*second, second, reason.None)
 		assert.Empty(t, d.begun)
 		assert.Equal(t, stamp(minute+9*second), d.vendors[0].tallies[ofCalls][traces].now)
 	})
 	t.Run("the first failures count, though known only later", func(t *testing.T) {
 		d := newDrill(defaults)
 		for at := time.Duration(0); at < 2*minute; at += second {
-			why := reasonNone
+			why := reason.None
 			if at >= minute {
-				why = reasonError
+				why = reason.Error
 			}
 			d.orderAt(at, why, logs)
 		}

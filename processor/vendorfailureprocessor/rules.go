@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // vendor is a vendor of the configuration, as calls and orders are judged by it.
@@ -18,14 +20,14 @@ type vendor struct {
 type rule struct {
 	status   int // 0: any
 	contains string
-	reason   reason // reasonNone: the rule sets none
+	reason   reason.Reason // reason.None: the rule sets none
 	chaos    bool
 }
 
 func newVendor(c VendorConfig) vendor {
 	v := vendor{name: c.Name, slowAfter: c.SlowAfter, jwt: c.ValidResponse.JWT}
 	for _, r := range c.Responses {
-		why, _ := reasonOf(r.Reason)
+		why, _ := reason.Named(r.Reason)
 		v.responses = append(v.responses, rule{status: r.Status, contains: r.Contains, reason: why, chaos: r.Chaos})
 	}
 	return v
@@ -33,8 +35,8 @@ func newVendor(c VendorConfig) vendor {
 
 // finding is what the rules of a vendor say of an answer.
 type finding struct {
-	holds  bool   // at least one rule does
-	reason reason // of the first rule that sets one
+	holds  bool          // at least one rule does
+	reason reason.Reason // of the first rule that sets one
 	chaos  bool
 }
 
@@ -47,7 +49,7 @@ func (v *vendor) find(status int, contains func(text string) bool) (f finding) {
 		}
 		f.holds = true
 		f.chaos = f.chaos || r.chaos
-		if f.reason == reasonNone {
+		if f.reason == reason.None {
 			f.reason = r.reason
 		}
 	}

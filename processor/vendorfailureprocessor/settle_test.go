@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // TestSettle: an order that failed with no sign of a vendor leaves untagged at once; a call that arrives within settle
@@ -167,14 +169,14 @@ func TestCallToldMeanwhile(t *testing.T) {
 	m := newMemory(5*time.Second, 100)
 	id := [16]byte{15: 1}
 	found := &evidence{}
-	found.calls[traces] = fault{at: 1, reason: reasonTimeout}
+	found.calls[traces] = fault{at: 1, reason: reason.Timeout}
 	now := time.Now()
 	decided, _ := m.learn(now, map[pcommon.TraceID]*evidence{id: found}, nil)
 	assert.Empty(t, decided)
 	decided, _ = m.learn(now, nil, []order{{outcome: ownFailure, trace: id, waits: true}})
 	require.Len(t, decided, 1)
 	assert.Equal(t, vendorFailure, decided[0].outcome)
-	assert.Equal(t, reasonTimeout, decided[0].reason)
+	assert.Equal(t, reason.Timeout, decided[0].reason)
 }
 
 // TestChaosOfAnyCall: an order shows chaos where any failed call of its vendor did.

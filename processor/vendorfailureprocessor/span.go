@@ -9,6 +9,8 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // requestSpan is what a SERVER or CLIENT span says of its request, by the HTTP and RPC semantic conventions, old
@@ -69,10 +71,8 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 			r.grpc, r.isRPC = int(intOf(v)), true
 		case "rpc.response.status_code":
 			r.isRPC = true
-			for code, name := range grpcCodes {
-				if name == stringOf(v) {
-					r.grpc = code
-				}
+			if code, ok := reason.GRPCCode(stringOf(v)); ok {
+				r.grpc = code
 			}
 		case "rpc.system", "rpc.system.name":
 			r.isRPC = true
@@ -174,8 +174,8 @@ func (r *requestSpan) outcome(span ptrace.Span) outcome {
 	case r.status >= 400:
 		return rejected
 	case r.grpc > 0:
-		switch reasonOfGRPC(r.grpc) {
-		case reasonRejected, reasonUnauthorized, reasonThrottled: // what HTTP says with a 4xx
+		switch reason.OfGRPC(r.grpc) {
+		case reason.Rejected, reason.Unauthorized, reason.Throttled: // what HTTP says with a 4xx
 			return rejected
 		}
 		return ownFailure
@@ -185,29 +185,26 @@ func (r *requestSpan) outcome(span ptrace.Span) outcome {
 	return success
 }
 
-// failure returns why the call of a CLIENT span failed, reasonNone for one that succeeded in time.
-func (r *requestSpan) failure(span ptrace.Span, slowAfter time.Duration) reason {
-	if why := reasonOfStatus(r.status); why != reasonNone {
+// failure returns why the call of a CLIENT span failed, reason.None for one that succeeded in time.
+func (r *requestSpan) failure(span ptrace.Span, slowAfter time.Duration) reason.Reason {
+	if why := reason.OfStatus(r.status); why != reason.None {
 		return why
 	}
 	if r.grpc > 0 {
-		return reasonOfGRPC(r.grpc)
+		return reason.OfGRPC(r.grpc)
 	}
 	if span.Status().Code() == ptrace.StatusCodeError || r.status == 0 && r.grpc < 0 && r.errorType != "" {
 		return r.failureWithoutStatus(span)
 	}
 	if slowAfter > 0 && durationOf(span) > slowAfter {
-		return reasonSlow
+		return reason.Slow
 	}
-	return reasonNone
+	return reason.None
 }
 
-func (r *requestSpan) failureWithoutStatus(span ptrace.Span) reason {
-	timeout, network := false, false
-	look := func(text string) {
-		timeout = timeout || namesTimeout(text)
-		network = network || namesNetwork(text)
-	}
+func (r *requestSpan) failureWithoutStatus(span ptrace.Span) reason.Reason {
+	named := [reason.Count]bool{}
+	look := func(text string) { named[reason.OfClientError(text)] = true }
 	look(r.errorType)
 	look(span.Status().Message())
 	for kind, message := range exceptions(span) {
@@ -215,12 +212,12 @@ func (r *requestSpan) failureWithoutStatus(span ptrace.Span) reason {
 		look(message)
 	}
 	switch {
-	case timeout:
-		return reasonTimeout
-	case network, r.status == 0 && r.grpc < 0 && (r.isHTTP || r.isRPC):
-		return reasonUnreachable
+	case named[reason.Timeout]:
+		return reason.Timeout
+	case named[reason.Unreachable], r.status == 0 && r.grpc < 0 && (r.isHTTP || r.isRPC):
+		return reason.Unreachable
 	}
-	return reasonError
+	return reason.Error
 }
 
 // durationOf returns how long a span took; it is negative where the span does not tell.

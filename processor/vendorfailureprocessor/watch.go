@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.uber.org/zap"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // watch is what the traces and logs instances of one processor ID share: the compiled configuration, what is
@@ -186,7 +188,7 @@ func (b *batch) of(id pcommon.TraceID) *evidence {
 // addCall takes in a judged call.
 func (b *batch) addCall(c call) {
 	b.calls = append(b.calls, c)
-	if c.reason != reasonNone && !c.trace.IsEmpty() {
+	if c.reason != reason.None && !c.trace.IsEmpty() {
 		e := b.of(c.trace)
 		e.calls[c.signal] = e.calls[c.signal].or(c.fault)
 	}

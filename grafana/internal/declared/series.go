@@ -1,0 +1,93 @@
+package declared
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// Series says which labels a series may have, by its name in Prometheus.
+type Series map[string][]string
+
+// Check parses a PromQL expression and returns an error for each thing in it that is not among the series: a name, a
+// label that is matched, grouped or joined by, or a selector that names no metric. Labels that label_replace or
+// label_join make are known from there on.
+func (s Series) Check(expression string) error {
+	expr, err := parser.NewParser(parser.Options{}).ParseExpr(expression)
+	if err != nil {
+		return fmt.Errorf("%s: %w", expression, err)
+	}
+	_, err = s.check(expr)
+	return err
+}
+
+// check returns the labels that the result of an expression may have.
+func (s Series) check(expr parser.Node) ([]string, error) {
+	if selector, ok := expr.(*parser.VectorSelector); ok {
+		return s.checkSelector(selector)
+	}
+	var known []string
+	var err error
+	for child := range parser.ChildrenIter(expr) {
+		of, fault := s.check(child)
+		known = append(known, of...)
+		err = errors.Join(err, fault)
+	}
+	use := func(names ...string) {
+		for _, name := range names {
+			if !slices.Contains(known, name) {
+				err = errors.Join(err, fmt.Errorf("%s: nothing below has a label %s", expr, name))
+			}
+		}
+	}
+	switch e := expr.(type) {
+	case *parser.AggregateExpr:
+		use(e.Grouping...)
+		if !e.Without {
+			known = slices.Clone(e.Grouping)
+		}
+	case *parser.BinaryExpr:
+		if e.VectorMatching != nil {
+			use(e.VectorMatching.MatchingLabels...)
+			use(e.VectorMatching.Include...)
+		}
+	case *parser.Call:
+		if e.Func.Name == "label_replace" || e.Func.Name == "label_join" {
+			if label, ok := e.Args[1].(*parser.StringLiteral); ok {
+				known = append(known, label.Val)
+			}
+		}
+	}
+	return known, err
+}
+
+func (s Series) checkSelector(selector *parser.VectorSelector) ([]string, error) {
+	var named []string
+	for _, matcher := range selector.LabelMatchers {
+		if matcher.Name != labels.MetricName {
+			continue
+		}
+		for name := range s {
+			if matcher.Matches(name) {
+				named = append(named, name)
+			}
+		}
+	}
+	if len(named) == 0 {
+		return nil, fmt.Errorf("%s: no component declares such a metric", selector)
+	}
+	var known []string
+	for _, name := range named {
+		known = append(known, s[name]...)
+	}
+	var err error
+	for _, matcher := range selector.LabelMatchers {
+		if matcher.Name != labels.MetricName && !slices.Contains(known, matcher.Name) {
+			err = errors.Join(err, fmt.Errorf("%s: no component declares a label %s", selector, matcher.Name))
+		}
+	}
+	return known, err
+}

@@ -43,7 +43,16 @@ dist/go.mod: builder-config.yaml go.mod go.sum .tools/builder
 	@echo "compiling $@"
 	@go build -C tools -o ../.tools/ $$(go list -C tools -f '{{.ImportPath}}' tool | grep '/$*$$')
 
-test: $(COLLECTOR) ## run all tests with the race detector, against the built Collector too
+# Far too much to share a go.mod with anything. A changed version takes effect after make clean.
+.tools/prometheus .tools/promtool &:
+	@echo "compiling Prometheus and promtool: minutes the first time"
+	@GOBIN=$(CURDIR)/.tools go install -tags netgo,remove_all_sd github.com/prometheus/prometheus/cmd/{prometheus,promtool}@v0.316.0
+
+.tools/alertmanager:
+	@echo "compiling $@: a minute the first time"
+	@GOBIN=$(CURDIR)/.tools go install github.com/prometheus/alertmanager/cmd/alertmanager@v0.31.1
+
+test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run all tests with the race detector, against the built Collector too
 	@for module in $(MODULES); do echo "testing $$module"; go test -C $$module -race ./...; done
 
 lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and whether generated files are up to date

@@ -4,35 +4,23 @@ package builtcollector
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
-	"time"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
 )
 
 // Path of the Collector from the root of the repository.
 const Path = "dist/otelcol-vendorfailure"
 
-const (
-	startsWithin = 30 * time.Second
-	stopsWithin  = 30 * time.Second
-)
-
 // Collector is a running Collector. Who starts it calls Stop or Kill.
 type Collector struct {
 	// OTLP, Loki and Metrics are the URLs where it listens, without a path.
 	OTLP, Loki, Metrics string
-	// Log is the file with what it prints.
-	Log string
-
-	command *exec.Cmd
-	ended   chan struct{} // closed when the process is gone
-	end     error         // of the process; to be read when ended is closed
+	*process.Process
 }
 
 // Check returns an error that says what to do if there is no built Collector below root, the repository.
@@ -53,36 +41,24 @@ func Start(ctx context.Context, root, config, out string, env ...string) (*Colle
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return nil, err
 	}
-	c := &Collector{Log: filepath.Join(out, "collector.log"), ended: make(chan struct{})}
-	log, err := os.Create(c.Log)
+	c := &Collector{}
+	command := exec.Command("./"+Path, "--config", config)
+	command.Dir = root
+	command.Env = append(os.Environ(), env...)
+	if err := c.choosePorts(command); err != nil {
+		return nil, err
+	}
+	var err error
+	c.Process, err = process.Start(ctx, "the Collector", command, filepath.Join(out, "collector.log"), func(ctx context.Context) bool {
+		return process.Answers(ctx, c.Metrics) && process.Answers(ctx, c.OTLP) && process.Answers(ctx, c.Loki)
+	})
 	if err != nil {
 		return nil, err
-	}
-	defer log.Close() // the process has its own handle
-
-	c.command = exec.Command("./"+Path, "--config", config)
-	c.command.Dir = root
-	c.command.Stdout, c.command.Stderr = log, log
-	c.command.Env = append(os.Environ(), env...)
-	if err := c.choosePorts(); err != nil {
-		return nil, err
-	}
-	if err := c.command.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		c.end = c.command.Wait()
-		close(c.ended)
-	}()
-
-	if err := c.waitUntilListening(ctx); err != nil {
-		c.Kill()
-		return nil, fmt.Errorf("the Collector did not start: %w; its log is %s", err, c.Log)
 	}
 	return c, nil
 }
 
-func (c *Collector) choosePorts() error {
+func (c *Collector) choosePorts(command *exec.Cmd) error {
 	var grpc string // nobody sends there
 	for _, endpoint := range []struct {
 		variable string
@@ -106,62 +82,7 @@ func (c *Collector) choosePorts() error {
 		defer listener.Close()
 		address := listener.Addr().(*net.TCPAddr)
 		*endpoint.url = "http://" + address.String()
-		c.command.Env = append(c.command.Env, fmt.Sprintf("%s=%d", endpoint.variable, address.Port))
+		command.Env = append(command.Env, fmt.Sprintf("%s=%d", endpoint.variable, address.Port))
 	}
 	return nil
-}
-
-func (c *Collector) waitUntilListening(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startsWithin)
-	defer cancel()
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
-	for {
-		if answers(ctx, c.Metrics) && answers(ctx, c.OTLP) && answers(ctx, c.Loki) {
-			return nil
-		}
-		select {
-		case <-c.ended:
-			return fmt.Errorf("it ended at once: %w", c.end)
-		case <-ctx.Done():
-			return fmt.Errorf("it does not listen: %w", ctx.Err())
-		case <-again.C:
-		}
-	}
-}
-
-// answers takes any answer for one, 404 too.
-func answers(ctx context.Context, url string) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return false
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false
-	}
-	response.Body.Close()
-	return true
-}
-
-// Stop lets the Collector send what it still holds and waits for its end.
-func (c *Collector) Stop() error {
-	if err := c.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	select {
-	case <-c.ended:
-		if c.end != nil {
-			return fmt.Errorf("the Collector did not stop well: %w; its log is %s", c.end, c.Log)
-		}
-		return nil
-	case <-time.After(stopsWithin):
-		return fmt.Errorf("the Collector did not stop within %s; its log is %s", stopsWithin, c.Log)
-	}
-}
-
-// Kill ends the Collector at once if it still runs. It may follow Stop.
-func (c *Collector) Kill() {
-	_ = c.command.Process.Kill()
-	<-c.ended
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
 )
 
@@ -66,5 +67,5 @@ func server(t *testing.T, status int) (*Collector, map[string][]string) {
 		}
 	}))
 	t.Cleanup(s.Close)
-	return &Collector{OTLP: s.URL, Loki: s.URL}, got
+	return &Collector{OTLP: s.URL, Loki: s.URL, Process: &process.Process{}}, got
 }

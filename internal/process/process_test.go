@@ -1,0 +1,69 @@
+package process
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+func yes(context.Context) bool { return true }
+func no(context.Context) bool  { return false }
+
+func TestStops(t *testing.T) {
+	for _, row := range []struct{ name, shell, says string }{
+		{"well", `trap 'exit 0' TERM; while :; do sleep 0.01; done`, ""},
+		{"badly", `trap 'exit 3' TERM; while :; do sleep 0.01; done`, "the shell did not stop well: exit status 3; its log is "},
+		{"before it is asked to", `exit 0`, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "log")
+			// The trap has to be there before the signal is sent.
+			up := filepath.Join(t.TempDir(), "up")
+			p, err := Start(t.Context(), "the shell", exec.Command("sh", "-c", "trap : TERM; touch "+up+"; "+row.shell), log,
+				func(context.Context) bool { return exec.Command("test", "-e", up).Run() == nil })
+			require.NoError(t, err)
+			defer p.Kill()
+			if err := p.Stop(); row.says == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorContains(t, err, row.says)
+			}
+		})
+	}
+}
+
+func TestDoesNotStart(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	_, err := Start(t.Context(), "the shell", exec.Command("sh", "-c", "exit 2"), log, no)
+	require.ErrorContains(t, err, "the shell did not start: it ended at once: exit status 2; its log is "+log)
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = Start(gone, "the shell", exec.Command("sleep", "60"), log, no)
+	require.ErrorContains(t, err, "the shell did not start: it does not listen: context canceled")
+
+	_, err = Start(t.Context(), "nothing", exec.Command("./none"), log, yes)
+	require.Error(t, err)
+	_, err = Start(t.Context(), "nothing", exec.Command("true"), filepath.Join(log, "none"), yes)
+	require.Error(t, err)
+}
+
+func TestAnswers(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	assert.True(t, Answers(t.Context(), s.URL))
+	assert.False(t, IsReady(t.Context(), s.URL))
+	s.Close()
+	assert.False(t, Answers(t.Context(), s.URL))
+	assert.False(t, Answers(t.Context(), ":"))
+}

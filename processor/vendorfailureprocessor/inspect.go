@@ -36,45 +36,9 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 				span := spans.At(k)
 				switch span.Kind() {
 				case ptrace.SpanKindServer:
-					looks := w.readiness.looks(traces)
-					if !looks && !hasMethodOf(w.endpoints, span.Attributes()) {
-						break
-					}
-					r := readRequest(span.Attributes())
-					if looks {
-						w.noteOrderSpan(&r)
-					}
-					if r.isOrder(w.endpoints) {
-						o := order{outcome: r.outcome(span), signal: traces, caller: service.caller(w), trace: span.TraceID(), span: span.SpanID()}
-						o.at = span.EndTimestamp()
-						w.readImpact(&o, telling{attributes: span.Attributes()}, resource.Resource())
-						if o.outcome == ownFailure {
-							b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
-						}
-						b.orders = append(b.orders, o)
-					}
+					w.inspectServer(span, &service, b)
 				case ptrace.SpanKindClient:
-					if to, ok := addressOf(span.Attributes()); ok {
-						v, hasHost := w.targets.find(to)
-						if hasHost && w.readiness.looks(traces) {
-							w.noteCallSpan(to, v)
-						}
-						if v != noVendor {
-							r := readRequest(span.Attributes())
-							c := w.judgeCallSpan(span, &r, v)
-							c.caller = service.caller(w)
-							if v, ok := span.Attributes().Get(tagSynthetic); ok {
-								c.synthetic = syntheticOf(stringOf(v))
-							}
-							if c.reason != reason.None {
-								w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
-							}
-							b.addCall(c)
-							if c.reason != reason.None {
-								w.tag(span.Attributes(), c.fault)
-							}
-						}
-					}
+					w.inspectClient(span, &service, b)
 					// An exception here speaks of the other side, and that is judged by the call alone.
 					continue
 				}
@@ -86,6 +50,61 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
 	}
 	w.judge(b)
 	b.records = records{signal: traces, total: td.SpanCount()}
+}
+
+// inspectServer takes in a SERVER span that is an order.
+func (w *watch) inspectServer(span ptrace.Span, from *service, b *batch) {
+	looks := w.readiness.looks(traces)
+	if !looks && !hasMethodOf(w.endpoints, span.Attributes()) {
+		return
+	}
+	r := readRequest(span.Attributes())
+	if looks {
+		w.noteOrderSpan(&r)
+	}
+	if !r.isOrder(w.endpoints) {
+		return
+	}
+	o := order{outcome: r.outcome(span), signal: traces, caller: from.caller(w), trace: span.TraceID(), span: span.SpanID()}
+	o.at = span.EndTimestamp()
+	w.readImpact(&o, telling{attributes: span.Attributes()}, from.resource)
+	if o.outcome == ownFailure {
+		b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: span.Attributes()})
+	}
+	b.orders = append(b.orders, o)
+}
+
+// inspectClient takes in a CLIENT span that is a call to a vendor, and tags it if it failed.
+func (w *watch) inspectClient(span ptrace.Span, from *service, b *batch) {
+	if c, ok := w.testStep(span); ok {
+		c.caller = from.caller(w)
+		b.calls = append(b.calls, c)
+		return
+	}
+	to, ok := addressOf(span.Attributes())
+	if !ok {
+		return
+	}
+	v, hasHost := w.targets.find(to)
+	if hasHost && w.readiness.looks(traces) {
+		w.noteCallSpan(to, v)
+	}
+	if v == noVendor {
+		return
+	}
+	r := readRequest(span.Attributes())
+	c := w.judgeCallSpan(span, &r, v)
+	c.caller = from.caller(w)
+	if kind, ok := span.Attributes().Get(tagSynthetic); ok {
+		c.synthetic = syntheticOf(stringOf(kind))
+	}
+	if c.reason != reason.None {
+		w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
+	}
+	b.addCall(c)
+	if c.reason != reason.None {
+		w.tag(span.Attributes(), c.fault)
+	}
 }
 
 // service is the service that a resource's spans observe, looked up when it is first asked for.

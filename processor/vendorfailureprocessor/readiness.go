@@ -339,7 +339,7 @@ func (s *subject) isSeen() bool { return s == nil || sight(s.nearest.Load()) == 
 func (w *watch) noteOrderSpan(r *requestSpan) {
 	for i := range w.endpoints {
 		e, sub, x := &w.endpoints[i], w.readiness.orders[traces][i], sightOtherMethod
-		if e.hasMethod(r.method) {
+		if r.isRequestOf(e) {
 			x = sightSeen
 		}
 		if sub.nearest.Load() < uint32(x) && r.isAt(e) {
@@ -352,6 +352,9 @@ func (w *watch) noteOrderSpan(r *requestSpan) {
 func (w *watch) noteCallSpan(to address, taken int16) {
 	if taken != noVendor {
 		w.readiness.calls[traces][taken].saw(sightSeen)
+	}
+	if to.path == "" {
+		to.path = to.rpc.path()
 	}
 	w.targets.at(to.host, func(t *target) {
 		sub := w.readiness.calls[traces][t.vendor]

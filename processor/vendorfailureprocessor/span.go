@@ -22,7 +22,7 @@ type requestSpan struct {
 	status                    int // HTTP; 0: none told
 	grpc                      int // -1: none told
 	errorType                 string
-	rpcService, rpcMethod     string
+	rpc                       procedure
 	isHTTP, isRPC, isDatabase bool
 }
 
@@ -77,9 +77,9 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 		case "rpc.system", "rpc.system.name":
 			r.isRPC = true
 		case "rpc.service":
-			r.rpcService = stringOf(v)
+			r.rpc.service = stringOf(v)
 		case "rpc.method":
-			r.rpcMethod = stringOf(v)
+			r.rpc.method = stringOf(v)
 		case "db.system", "db.system.name":
 			r.isDatabase = true
 		}
@@ -117,7 +117,7 @@ func (r *requestSpan) address() (address, bool) {
 	if r.host == "" || r.isDatabase || r.port < 0 || r.port > math.MaxUint16 {
 		return address{}, false
 	}
-	a := address{host: r.host, port: uint16(r.port), path: trimPath(r.path)}
+	a := address{host: r.host, port: uint16(r.port), path: trimPath(r.path), rpc: r.rpc}
 	if a.port == 0 {
 		a.port = portOf(r.scheme)
 	}
@@ -126,13 +126,13 @@ func (r *requestSpan) address() (address, bool) {
 
 // hasMethodOf tells whether a SERVER span has the method of any order endpoint. Most have not, and need no more reading.
 func hasMethodOf(endpoints []endpoint, attributes pcommon.Map) bool {
-	v, ok := attributes.Get("http.request.method")
-	if !ok {
-		v, ok = attributes.Get("http.method")
-	}
 	method := ""
-	if ok {
+	if v, ok := attributes.Get("http.request.method"); ok {
 		method = stringOf(v)
+	} else if v, ok := attributes.Get("http.method"); ok {
+		method = stringOf(v)
+	} else if _, ok := attributes.Get("rpc.method"); ok {
+		method = rpcOverHTTP
 	}
 	for i := range endpoints {
 		if endpoints[i].hasMethod(method) {
@@ -142,10 +142,36 @@ func hasMethodOf(endpoints []endpoint, attributes pcommon.Map) bool {
 	return false
 }
 
+// rpcOverHTTP is the HTTP method of every gRPC request (gRPC over HTTP2, "Requests"), which its RPC spans do not tell.
+const rpcOverHTTP = "POST"
+
+// procedure is what a remote procedure call called.
+type procedure struct{ service, method string }
+
+// path returns the path of a call, /Service/Method, as gRPC sends it; "" where there is none. New conventions have the
+// service in rpc.method already.
+func (p procedure) path() string {
+	switch {
+	case p.method == "":
+		return ""
+	case p.service == "" || strings.Contains(p.method, "/"):
+		return "/" + strings.TrimPrefix(p.method, "/")
+	}
+	return "/" + p.service + "/" + p.method
+}
+
+// isRequestOf tells whether the request of a SERVER span has an endpoint's method.
+func (r *requestSpan) isRequestOf(e *endpoint) bool {
+	if r.method == "" && r.rpc.method != "" {
+		return e.hasMethod(rpcOverHTTP)
+	}
+	return e.hasMethod(r.method)
+}
+
 // isOrder tells whether the request of a SERVER span is one to an order endpoint.
 func (r *requestSpan) isOrder(endpoints []endpoint) bool {
 	for i := range endpoints {
-		if e := &endpoints[i]; e.hasMethod(r.method) && r.isAt(e) {
+		if e := &endpoints[i]; r.isRequestOf(e) && r.isAt(e) {
 			return true
 		}
 	}
@@ -162,7 +188,7 @@ func (r *requestSpan) isAt(e *endpoint) bool {
 			return true
 		}
 	}
-	return false
+	return r.rpc.method != "" && e.hasPath(r.rpc.path())
 }
 
 // outcome tells how the request of a SERVER span ended, before any vendor is looked at: success, rejected, or

@@ -7,6 +7,9 @@ import (
 
 	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // synthetic tells whether somebody waits for an order: the values of user_agent.synthetic.type (semantic conventions,
@@ -95,4 +98,42 @@ func (s *syntheticOrders) of(from telling, resource pcommon.Map) synthetic {
 		return syntheticTest
 	}
 	return notSynthetic
+}
+
+// testStep reads the CLIENT span of a test order's step that speaks for a vendor: it bears the vendor's name, what kind
+// of test it is and, where the step failed, the reason. It is a call of that vendor, as the test order judged it, which
+// knows more than the span: that the token it got is worthless, say. It holds nothing against the vendor in the shop's
+// own order, whose spans tell of it themselves.
+func (w *watch) testStep(span ptrace.Span) (call, bool) {
+	name, ok := span.Attributes().Get(tagVendor)
+	if !ok {
+		return call{}, false
+	}
+	kind, ok := span.Attributes().Get(tagSynthetic)
+	if !ok {
+		return call{}, false
+	}
+	v := slices.IndexFunc(w.vendors, func(v vendor) bool { return v.name == stringOf(name) })
+	if v < 0 {
+		return call{}, false
+	}
+	c := call{
+		fault:     fault{at: span.EndTimestamp(), vendor: int16(v)},
+		signal:    traces,
+		trace:     span.TraceID(),
+		span:      span.SpanID(),
+		duration:  durationOf(span),
+		synthetic: syntheticOf(stringOf(kind)),
+	}
+	if why, ok := span.Attributes().Get(tagReason); ok {
+		if c.reason, ok = reason.Named(stringOf(why)); !ok {
+			c.reason = reason.Error
+		}
+	} else if span.Status().Code() == ptrace.StatusCodeError {
+		c.reason = reason.Error
+	}
+	if chaos, ok := span.Attributes().Get(tagChaos); ok && c.reason != reason.None {
+		c.chaos = chaos.Bool()
+	}
+	return c, true
 }

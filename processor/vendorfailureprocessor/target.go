@@ -73,6 +73,7 @@ type address struct {
 	host string
 	port uint16
 	path string
+	rpc  procedure // whose path counts where there is none
 }
 
 // splitURL takes an absolute URL apart and allocates nothing. What is no such URL gives false.
@@ -230,6 +231,9 @@ func (ts *targets) at(host string, do func(*target)) {
 }
 
 func among(list []target, a address) int16 {
+	if len(list) > 0 && a.path == "" {
+		a.path = a.rpc.path()
+	}
 	for i := range list {
 		if t := &list[i]; t.takes(a) {
 			return t.vendor

@@ -111,6 +111,15 @@ func TestOrderSpan(t *testing.T) {
 		{"a redirect", orderSpan(302), nil, "success"},
 		{"no status, but Error", []any{"http.request.method", "POST", "http.route", "/api/order"}, failedWith("boom"), "own_failure"},
 		{"success, but Error", orderSpan(200), failedWith("aborted"), "own_failure"},
+		{"gRPC over HTTP alone", []any{"http.request.method", "POST", "url.path", "/shop.Orders/Place", "http.response.status_code", 200}, nil, "success"},
+		{"gRPC, old convention", []any{"rpc.system", "grpc", "rpc.service", "shop.Orders", "rpc.method", "Place", "rpc.grpc.status_code", 0}, nil, "success"},
+		{"gRPC, new convention", []any{"rpc.system.name", "grpc", "rpc.method", "shop.Orders/Place", "rpc.response.status_code", "OK"}, nil, "success"},
+		{"gRPC that failed", []any{"rpc.system.name", "grpc", "rpc.method", "shop.Orders/Place", "rpc.response.status_code", "INTERNAL"}, failedWith(""), "own_failure"},
+		{"gRPC that failed, old convention", []any{"rpc.system", "grpc", "rpc.service", "shop.Orders", "rpc.method", "Place", "rpc.grpc.status_code", 14}, failedWith(""), "own_failure"},
+		{"gRPC, the customer's", []any{"rpc.system", "grpc", "rpc.service", "shop.Orders", "rpc.method", "Place", "rpc.grpc.status_code", 3}, nil, "rejected"},
+		{"gRPC, not signed in", []any{"rpc.system.name", "grpc", "rpc.method", "shop.Orders/Place", "rpc.response.status_code", "UNAUTHENTICATED"}, nil, "rejected"},
+		{"gRPC, another method", []any{"rpc.system", "grpc", "rpc.service", "shop.Orders", "rpc.method", "List", "rpc.grpc.status_code", 0}, nil, ""},
+		{"gRPC, another service", []any{"rpc.system", "grpc", "rpc.service", "shop.Menu", "rpc.method", "Place", "rpc.grpc.status_code", 0}, nil, ""},
 		{"another method", []any{"http.request.method", "GET", "http.route", "/api/order", "http.response.status_code", 200}, nil, ""},
 		{"no method", []any{"http.route", "/api/order", "http.response.status_code", 200}, nil, ""},
 		{"below the path", []any{"http.request.method", "POST", "url.path", "/api/order/menu"}, nil, ""},
@@ -120,7 +129,9 @@ func TestOrderSpan(t *testing.T) {
 		{"attributes of other types", []any{"http.request.method", 7, "http.route", []any{"x"}, "url.path", map[string]any{"a": 1}, "http.response.status_code", true}, nil, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := start(t, pizzaConfig())
+			cfg := pizzaConfig()
+			cfg.Orders = append(cfg.Orders, OrderConfig{Method: "POST", Route: "/shop.Orders/Place"})
+			h := start(t, cfg)
 			td := ptrace.NewTraces()
 			s := addSpan(td, 1, server, tc.attributes)
 			if tc.option != nil {
@@ -169,6 +180,7 @@ func TestVendorOf(t *testing.T) {
 		{"gateway.example.com:8443/tax", "https://gateway.example.com/tax"},
 		{"https://gateway.example.com"},
 		{"http://plain.example.com/a/"},
+		{"https://grpc.example.com/acme.Payments", "grpc.example.com:8443/acme.Tax/Quote"},
 	}
 	var vendors []VendorConfig
 	for i, u := range urls {
@@ -210,6 +222,13 @@ func TestVendorOf(t *testing.T) {
 		{"the rest of the host", []any{"url.full", "https://gateway.example.com/other"}, 4},
 		{"a port of its own", []any{"url.full", "https://gateway.example.com:8443/tax"}, 3},
 		{"a trailing slash in the configuration", []any{"url.full", "http://plain.example.com/a"}, 5},
+		{"gRPC, old convention", []any{"rpc.system", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.service", "acme.Payments", "rpc.method", "Charge"}, 6},
+		{"gRPC, new convention", []any{"rpc.system.name", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.method", "acme.Payments/Charge"}, 6},
+		{"gRPC, old names of the address", []any{"rpc.system", "grpc", "net.peer.name", "grpc.example.com", "net.peer.port", 443, "rpc.service", "acme.Payments", "rpc.method", "Charge"}, 6},
+		{"gRPC, a method", []any{"rpc.system", "grpc", "server.address", "grpc.example.com", "server.port", 8443, "rpc.service", "acme.Tax", "rpc.method", "Quote"}, 6},
+		{"gRPC, another method", []any{"rpc.system", "grpc", "server.address", "grpc.example.com", "server.port", 8443, "rpc.service", "acme.Tax", "rpc.method", "Rates"}, noVendor},
+		{"gRPC, another service", []any{"rpc.system", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.service", "acme.PaymentsV2", "rpc.method", "Charge"}, noVendor},
+		{"gRPC, no method", []any{"rpc.system", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.service", "acme.Payments"}, noVendor},
 		{"no URL at all", []any{"url.full", "not a url"}, noVendor},
 		{"nothing", nil, noVendor},
 	} {

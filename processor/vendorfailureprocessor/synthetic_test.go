@@ -1,0 +1,59 @@
+package vendorfailureprocessor
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// TestTestOrder: the span of a test order's step that speaks for a vendor is a synthetic call of that vendor.
+func TestTestOrder(t *testing.T) {
+	step := func(more ...any) []any {
+		return append([]any{"url.full", "https://shop.example.com/api/order", "vendor.name", "pizza-factory", "user_agent.synthetic.type", "test"}, more...)
+	}
+	for _, tc := range []struct {
+		name       string
+		attributes []any
+		options    []spanOption
+		want       string // signal/outcome/reason/synthetic, "" is no call
+	}{
+		{"it went well", step("http.response.status_code", 200), nil, "traces/success//test"},
+		{"it failed", step("http.response.status_code", 200, "vendor.failure.reason", "bad_response"), nil, "traces/failure/bad_response/test"},
+		{"its word counts, not the status", step("http.response.status_code", 500, "vendor.failure.reason", "timeout"), nil, "traces/failure/timeout/test"},
+		{"it failed, and says not why", step(), []spanOption{failedWith("")}, "traces/failure/error/test"},
+		{"a reason that is none", step("vendor.failure.reason", 7), nil, "traces/failure/error/test"},
+		{"a bot's", []any{"vendor.name", "pizza-factory", "user_agent.synthetic.type", "bot"}, nil, "traces/success//bot"},
+		{"to the vendor's own address: once", append(callSpan(500), step("vendor.failure.reason", "unauthorized")[2:]...), nil, "traces/failure/unauthorized/test"},
+		{"another vendor's name", []any{"vendor.name", "bakery", "user_agent.synthetic.type", "test"}, nil, ""},
+		{"not synthetic", []any{"vendor.name", "pizza-factory"}, nil, ""},
+		{"no vendor's: ours", []any{"user_agent.synthetic.type", "test"}, nil, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, pizzaConfig())
+			td := ptrace.NewTraces()
+			s := addSpan(td, 1, client, tc.attributes, tc.options...)
+			before := s.Attributes().AsRaw()
+			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+			h.shutdown(t)
+			want := map[string]int{}
+			if tc.want != "" {
+				want[tc.want] = 1
+			}
+			assert.Equal(t, want, h.counts(t, "vendor.calls", "vendor.signal", "vendor.outcome", "vendor.failure.reason", "user_agent.synthetic.type"))
+			assert.Equal(t, before, s.Attributes().AsRaw(), "nothing is written")
+		})
+	}
+
+	t.Run("it says nothing of the shop's own order", func(t *testing.T) {
+		h := start(t, pizzaConfig())
+		td := ptrace.NewTraces()
+		addSpan(td, 1, client, step("vendor.failure.reason", "error"))
+		addSpan(td, 1, server, orderSpan(500))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+		h.shutdown(t)
+		assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
+	})
+}

@@ -63,7 +63,7 @@ func (p *Process) waitUntil(ctx context.Context, ready func(context.Context) boo
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("it ended at once: %w", p.end)
+			return fmt.Errorf("it ended at once: %s", p.command.ProcessState)
 		case <-ctx.Done():
 			return fmt.Errorf("it does not listen: %w", ctx.Err())
 		case <-again.C:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -22,16 +23,19 @@ func no(context.Context) bool  { return false }
 
 func TestStops(t *testing.T) {
 	for _, row := range []struct{ name, shell, says string }{
-		{"well", `trap 'exit 0' TERM; while :; do sleep 0.01; done`, ""},
-		{"badly", `trap 'exit 3' TERM; while :; do sleep 0.01; done`, "the shell did not stop well: exit status 3; its log is "},
-		{"before it is asked to", `exit 0`, ""},
+		{"well", `trap 'exit 0' TERM; touch $UP; while :; do sleep 0.01; done`, ""},
+		{"badly", `trap 'exit 3' TERM; touch $UP; while :; do sleep 0.01; done`, "the shell did not stop well: exit status 3; its log is "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "log")
 			// The trap has to be there before the signal is sent.
 			up := filepath.Join(t.TempDir(), "up")
-			p, err := Start(t.Context(), "the shell", exec.Command("sh", "-c", "trap : TERM; touch "+up+"; "+row.shell), log,
-				func(context.Context) bool { return exec.Command("test", "-e", up).Run() == nil })
+			shell := exec.Command("sh", "-c", row.shell)
+			shell.Env = append(os.Environ(), "UP="+up)
+			p, err := Start(t.Context(), "the shell", shell, log, func(context.Context) bool {
+				_, err := os.Stat(up)
+				return err == nil
+			})
 			require.NoError(t, err)
 			defer p.Kill()
 			if err := p.Stop(); row.says == "" {
@@ -43,10 +47,21 @@ func TestStops(t *testing.T) {
 	}
 }
 
+func TestStopOfWhatHasEnded(t *testing.T) {
+	p, err := Start(t.Context(), "nothing", exec.Command("true"), filepath.Join(t.TempDir(), "log"), yes)
+	require.NoError(t, err)
+	<-p.ended
+	assert.NoError(t, p.Stop())
+	p.Kill()
+}
+
 func TestDoesNotStart(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	_, err := Start(t.Context(), "the shell", exec.Command("sh", "-c", "exit 2"), log, no)
 	require.ErrorContains(t, err, "the shell did not start: it ended at once: exit status 2; its log is "+log)
+
+	_, err = Start(t.Context(), "the shell", exec.Command("true"), log, no)
+	require.ErrorContains(t, err, "the shell did not start: it ended at once: exit status 0; its log is "+log)
 
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -59,13 +59,13 @@ lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and wheth
 	@unformatted=$$(gofmt -l $(GOFILES)); [[ -z $$unformatted ]] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	@for module in $(MODULES); do echo "checking $$module"; (cd $$module && go vet ./... && $(CURDIR)/.tools/staticcheck ./...); done
 
-generate: ## write what mdatagen generates from metadata.yaml
-	@go generate ./...
+generate: ## write what mdatagen generates from metadata.yaml, and the dashboards
+	@for module in $(MODULES); do go generate -C $$module ./...; done
 
 # Compares with what was there before, not with git, so that it also holds while generated files are not committed yet.
-GENERATED = find . \( -name 'generated_*.go' -o -name documentation.md \) ! -path './dist/*' ! -path './.tools/*' -exec cksum {} + | sort -k 3
+GENERATED = find . \( -name 'generated_*.go' -o -name documentation.md -o -path './grafana/dashboards/*.json' \) ! -path './dist/*' ! -path './.tools/*' -exec cksum {} + | sort -k 3
 check-generate:
-	@mkdir -p dist; $(GENERATED) >dist/generated.before; go generate ./...; $(GENERATED) >dist/generated.after
+	@mkdir -p dist; $(GENERATED) >dist/generated.before; for module in $(MODULES); do go generate -C $$module ./...; done; $(GENERATED) >dist/generated.after
 	@diff dist/generated.before dist/generated.after || { echo "generated files were out of date; make generate has to be committed with what it comes from"; exit 1; }
 
 bench: ## set the processor beside its peers

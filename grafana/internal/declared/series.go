@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -16,12 +16,17 @@ type Series map[string][]string
 // label that is matched, grouped or joined by, or a selector that names no metric. Labels that label_replace or
 // label_join make are known from there on.
 func (s Series) Check(expression string) error {
+	_, err := s.Labels(expression)
+	return err
+}
+
+// Labels returns the labels that the result of an expression may have, and the error of Check.
+func (s Series) Labels(expression string) ([]string, error) {
 	expr, err := parser.NewParser(parser.Options{}).ParseExpr(expression)
 	if err != nil {
-		return fmt.Errorf("%s: %w", expression, err)
+		return nil, fmt.Errorf("%s: %w", expression, err)
 	}
-	_, err = s.check(expr)
-	return err
+	return s.check(expr)
 }
 
 // check returns the labels that the result of an expression may have.
@@ -46,7 +51,9 @@ func (s Series) check(expr parser.Node) ([]string, error) {
 	switch e := expr.(type) {
 	case *parser.AggregateExpr:
 		use(e.Grouping...)
-		if !e.Without {
+		if e.Without {
+			known = slices.DeleteFunc(known, func(label string) bool { return slices.Contains(e.Grouping, label) })
+		} else {
 			known = slices.Clone(e.Grouping)
 		}
 	case *parser.BinaryExpr:
@@ -67,7 +74,7 @@ func (s Series) check(expr parser.Node) ([]string, error) {
 func (s Series) checkSelector(selector *parser.VectorSelector) ([]string, error) {
 	var named []string
 	for _, matcher := range selector.LabelMatchers {
-		if matcher.Name != labels.MetricName {
+		if matcher.Name != model.MetricNameLabel {
 			continue
 		}
 		for name := range s {
@@ -85,7 +92,7 @@ func (s Series) checkSelector(selector *parser.VectorSelector) ([]string, error)
 	}
 	var err error
 	for _, matcher := range selector.LabelMatchers {
-		if matcher.Name != labels.MetricName && !slices.Contains(known, matcher.Name) {
+		if matcher.Name != model.MetricNameLabel && !slices.Contains(known, matcher.Name) {
 			err = errors.Join(err, fmt.Errorf("%s: no component declares a label %s", selector, matcher.Name))
 		}
 	}

@@ -1,0 +1,58 @@
+package main
+
+import "fmt"
+
+// What panels select by the variables. With several vendors an order that no vendor broke has no vendor_name; "|" keeps
+// it beside the chosen vendors'.
+const (
+	ofVendor = `vendor_name=~"$vendor"`
+	ofCalls  = `vendor_name=~"$vendor", vendor_caller=~"$caller", user_agent_synthetic_type=~"|$synthetic"`
+	ofOrders = `vendor_name=~"$vendor|", vendor_caller=~"$caller", user_agent_synthetic_type=~"|$synthetic"`
+
+	// lost are the orders that a vendor broke. What it rejected was the request's own doing.
+	lost = `vendor_outcome="vendor_failure", vendor_failure_reason!="rejected"`
+)
+
+// perMinute is how many a minute a counter counts. The two signals tell of the same orders: the one that tells of more
+// is taken, never their sum. by is empty or ends in a comma.
+func perMinute(counter, by, selector string) string {
+	return fmt.Sprintf(`max without (vendor_signal) (sum by (%svendor_signal) (rate(%s{%s}[$__rate_interval]))) * 60`, by, counter, selector)
+}
+
+// inRange is how many a counter counted within the dashboard's range, by the same rule.
+func inRange(counter, by, selector string) string {
+	return fmt.Sprintf(`max without (vendor_signal) (sum by (%svendor_signal) (increase(%s{%s}[$__range])))`, by, counter, selector)
+}
+
+// newest is the present value of a gauge. Replicas do not add up: the largest is told.
+func newest(gauge, selector string) string {
+	return fmt.Sprintf(`max by (vendor_name) (%s{%s})`, gauge, selector)
+}
+
+// most is the largest value of a gauge within the dashboard's range.
+func most(gauge, selector string) string {
+	return fmt.Sprintf(`max by (vendor_name) (max_over_time(%s{%s}[$__range]))`, gauge, selector)
+}
+
+// quantile is a percentile of how long calls took.
+func quantile(q float64, selector string) string {
+	return fmt.Sprintf(`histogram_quantile(%v, sum by (le) (rate(vendor_call_duration_seconds_bucket{%s}[$__rate_interval])))`, q, selector)
+}
+
+// The vendor is matched by a pattern: it can be several, and all.
+const (
+	// failingTraces and failingLines find what the processor tagged; a test order's steps have a vendor's name also
+	// when they succeed.
+	failingTraces = `{ span.vendor.name =~ "${vendor:pipe}" && span.vendor.failure.reason != nil }`
+	failingLines  = `{service_name=~".+"} | vendor_name=~"${vendor:pipe}" | vendor_failure_reason!=""`
+	// outageLines are the Collector's own, one at each begin and each end of an outage.
+	outageLines = `{service_name=~".+"} | event_name="vendor.outage.start" or event_name="vendor.outage.end" | vendor_name=~"${vendor:pipe}"`
+)
+
+func traceQL(query string) Target {
+	return Target{RefID: "A", DataSource: tempo, Query: query, QueryType: "traceql", TableType: "traces", Limit: 50}
+}
+
+func logQL(query string) Target {
+	return Target{RefID: "A", DataSource: loki, Expr: query, QueryType: "range", EditorMode: "code", MaxLines: 200}
+}

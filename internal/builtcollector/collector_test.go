@@ -1,10 +1,13 @@
 package builtcollector
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -51,6 +54,27 @@ func TestReplay(t *testing.T) {
 		err := replay.Run(t.Context(), recorded, to)
 		require.ErrorContains(t, err, "/loki/api/v1/push answers 503 Service Unavailable: no")
 		assert.Len(t, got["/loki/api/v1/push"], 1)
+	})
+}
+
+func TestPace(t *testing.T) {
+	recorded := time.Date(2025, 12, 5, 15, 0, 0, 0, time.UTC)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		p := pace{speed: 4}
+		for _, at := range []time.Duration{0, 2 * time.Second, time.Second, 8 * time.Second} {
+			require.NoError(t, p.wait(t.Context(), recorded.Add(at)))
+		}
+		assert.Equal(t, 2*time.Second, time.Since(began), "a fourth of what was recorded")
+
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, p.wait(ctx, recorded.Add(time.Hour)), context.Canceled)
+		assert.Equal(t, 2*time.Second, time.Since(began))
+
+		p = pace{}
+		require.NoError(t, p.wait(t.Context(), recorded.Add(time.Hour)))
+		assert.Equal(t, 2*time.Second, time.Since(began), "as fast as it is taken")
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 
@@ -17,6 +18,9 @@ import (
 // Replay sends a recording to a Collector as the service sent it: spans by OTLP/HTTP, log lines by Loki push with
 // their own times, both in the order in which they arrived.
 type Replay struct {
+	// Speed is how many times as fast as it was recorded everything is sent, 1 for real time. 0 is as fast as the
+	// Collector takes it.
+	Speed float64
 	// DropOrderLines is how many log lines of orders are left out.
 	DropOrderLines int
 
@@ -26,13 +30,49 @@ type Replay struct {
 
 // Run returns when the Collector has accepted everything, or at the first error.
 func (r *Replay) Run(ctx context.Context, what *recording.Recording, to *Collector) error {
+	p := pace{speed: r.Speed}
 	err := what.Replay(
-		func(request []byte) error { return r.traces(ctx, to.OTLP+"/v1/traces", request) },
-		func(request []byte) error { return r.logs(ctx, to.Loki+"/loki/api/v1/push", request) })
+		func(at time.Time, request []byte) error {
+			if err := p.wait(ctx, at); err != nil {
+				return err
+			}
+			return r.traces(ctx, to.OTLP+"/v1/traces", request)
+		},
+		func(at time.Time, request []byte) error {
+			if err := p.wait(ctx, at); err != nil {
+				return err
+			}
+			return r.logs(ctx, to.Loki+"/loki/api/v1/push", request)
+		})
 	if err != nil {
 		return fmt.Errorf("replay: %w; the Collector's log is %s", err, to.Log)
 	}
 	return nil
+}
+
+// pace lets recorded time go by at a speed.
+type pace struct {
+	speed           float64
+	recorded, began time.Time // of the first request
+}
+
+// wait returns when it is time for what was recorded at a time, or when the context is done, with its error.
+func (p *pace) wait(ctx context.Context, at time.Time) error {
+	if p.speed <= 0 {
+		return nil
+	}
+	if p.began.IsZero() {
+		p.recorded, p.began = at, time.Now()
+	}
+	due := p.began.Add(time.Duration(float64(at.Sub(p.recorded)) / p.speed))
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (r *Replay) traces(ctx context.Context, url string, request []byte) error {
@@ -68,8 +108,8 @@ func (r *Replay) logs(ctx context.Context, url string, request []byte) error {
 				for name, value := range record.Attributes().All() {
 					labels[name] = value.AsString()
 				}
-				time := strconv.FormatInt(int64(record.Timestamp()), 10)
-				out.Streams = append(out.Streams, stream{labels, [][2]string{{time, record.Body().Str()}}})
+				at := strconv.FormatInt(int64(record.Timestamp()), 10)
+				out.Streams = append(out.Streams, stream{labels, [][2]string{{at, record.Body().Str()}}})
 			}
 		}
 	}

@@ -75,6 +75,7 @@ func StartPrometheus(ctx context.Context, root, out string, config PrometheusCon
 		"--storage.tsdb.retention.time", "30d",
 		"--web.listen-address", address,
 		"--web.enable-otlp-receiver",
+		"--enable-feature", "exemplar-storage",
 		"--log.level", "warn")
 	p.Process, err = process.Start(ctx, "Prometheus", command, filepath.Join(out, "prometheus.log"), func(ctx context.Context) bool {
 		return process.IsReady(ctx, p.URL+"/-/ready")

@@ -104,19 +104,19 @@ func (r *Recording) Logs() []plog.Logs {
 }
 
 // Replay calls one of the two functions for each export request, both signals in the order in which they arrived, with
-// the request as JSON. It stops at the first error and returns it.
+// the time of the request and the request as JSON. It stops at the first error and returns it.
 //
-// Within a signal this is the recorded order. Between the signals it is told by the last observed time of a request's
-// records and the last end of its spans.
-func (r *Recording) Replay(traces, logs func(request []byte) error) error {
+// Within a signal this is the recorded order. Between the signals it is told by the time: the last observed one of a
+// request's records, the last end of its spans.
+func (r *Recording) Replay(traces, logs func(at time.Time, request []byte) error) error {
 	i, j := 0, 0
 	for i < len(r.traces) || j < len(r.logs) {
 		var err error
 		if j == len(r.logs) || i < len(r.traces) && r.traces[i].at.Before(r.logs[j].at) {
-			err = traces(r.traces[i].json)
+			err = traces(r.traces[i].at, r.traces[i].json)
 			i++
 		} else {
-			err = logs(r.logs[j].json)
+			err = logs(r.logs[j].at, r.logs[j].json)
 			j++
 		}
 		if err != nil {

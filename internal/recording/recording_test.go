@@ -51,8 +51,8 @@ func TestReplayMingles(t *testing.T) {
 	r := open(t, "chaos-fail")
 	var signals []byte
 	var first []byte
-	note := func(signal byte) func([]byte) error {
-		return func(request []byte) error {
+	note := func(signal byte) func(time.Time, []byte) error {
+		return func(_ time.Time, request []byte) error {
 			if signals == nil {
 				first = request
 			}
@@ -68,9 +68,24 @@ func TestReplayMingles(t *testing.T) {
 	assert.Zero(t, bytes.Count(signals, []byte("tt")), "log lines arrived between any two trace requests")
 }
 
+func TestReplayTellsTimes(t *testing.T) {
+	truth := open(t, "incident").Truth
+	var first, last time.Time
+	note := func(at time.Time, _ []byte) error {
+		if first.IsZero() {
+			first = at
+		}
+		last = at
+		return nil
+	}
+	require.NoError(t, open(t, "incident").Replay(note, note))
+	assert.WithinDuration(t, truth.Marks["driverStart"], first, 5*time.Second)
+	assert.WithinDuration(t, truth.Marks["driverEnd"], last, 5*time.Second)
+}
+
 func TestReplayStopsAtAnError(t *testing.T) {
 	calls := 0
-	fail := func([]byte) error { calls++; return os.ErrDeadlineExceeded }
+	fail := func(time.Time, []byte) error { calls++; return os.ErrDeadlineExceeded }
 	require.ErrorIs(t, open(t, "otlp-logs").Replay(fail, fail), os.ErrDeadlineExceeded)
 	assert.Equal(t, 1, calls)
 }

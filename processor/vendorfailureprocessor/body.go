@@ -1,6 +1,7 @@
 package vendorfailureprocessor
 
 import (
+	"encoding/json"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -48,6 +49,19 @@ func unwrap(v gjson.Result) gjson.Result {
 func holdsJSON(s string) bool {
 	s = strings.TrimLeft(s, " \t\r\n")
 	return s != "" && (s[0] == '{' || s[0] == '[' || s[0] == '"')
+}
+
+// maxRecursion is the length up to which gjson may check a text: it calls itself for each level of nesting, and ten
+// million levels would end the process, for Go cannot recover from a stack that is too large. encoding/json does not,
+// and gives up beyond 10,000 levels.
+const maxRecursion = 1 << 16
+
+// isJSON tells whether a text is JSON, nested by no more than reason allows.
+func isJSON(text []byte) bool {
+	if len(text) > maxRecursion {
+		return json.Valid(text)
+	}
+	return gjson.ValidBytes(text)
 }
 
 // walk follows a path (gjson syntax) into a value and unwraps strings that hold JSON on its way.

@@ -2,10 +2,12 @@ package vendorfailureprocessor
 
 import (
 	"context"
+	"encoding/base64"
 	"math"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,6 +19,7 @@ import (
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processortest"
 
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
 )
 
@@ -89,6 +92,89 @@ func TestBrokenTelemetryPasses(t *testing.T) {
 	eachRecord(lines, func(r plog.LogRecord) { untag(r.Attributes()) })
 	assert.Equal(t, marshalLogs(t, wantLines), marshalLogs(t, lines))
 	assert.NotZero(t, h.counts(t, "vendor.orders", "vendor.signal")["traces"], "the order among them was found")
+}
+
+// TestNestingEndsNoProcess: gjson's own check calls itself for each level, and a stack of a gigabyte ends the process.
+func TestNestingEndsNoProcess(t *testing.T) {
+	const levels = 16 << 20 // within the 20 MiB that an OTLP receiver takes by default
+	deep := strings.Repeat("[", levels)
+	token := base64.RawURLEncoding.EncodeToString([]byte(`{"a":`+deep[:levels/2])) + ".e30.c2ln"
+	h := start(t, pizzaConfig())
+	for _, body := range []string{
+		`{"path":"/api/order","method":"POST","statusCode":200,"resBody":{"jwt":"x","a":` + deep,
+		`{"path":"/api/order","method":"POST","statusCode":200,"resBody":{"jwt":"` + token + `"}}`,
+		`{"path":"/api/order","method":"POST","statusCode":500,"resBody":"\\u0041` + deep + `"}`,
+		deep,
+	} {
+		ld := plog.NewLogs()
+		r := addRecord(ld, body, "type", "http")
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+		assert.True(t, r.Body().Str() == body, "it leaves as it came")
+	}
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"success": 1, "vendor_failure": 1, "own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
+}
+
+func TestIsJSON(t *testing.T) {
+	pad := strings.Repeat(" ", maxRecursion)
+	for _, tc := range []struct {
+		name, text string
+		want       bool
+	}{
+		{"short", `{"a":[1]}`, true},
+		{"short, cut off", `{"a":[1`, false},
+		{"long", `{"a":[1]}` + pad, true},
+		{"long, cut off", `{"a":[1` + pad, false},
+		{"deep", strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + pad, true},
+		{"deeper than reason", strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + pad, false},
+	} {
+		assert.Equal(t, tc.want, isJSON([]byte(tc.text)), tc.name)
+	}
+}
+
+// TestEndlessHost: what is longer than a host's name can be is none, and its parents are not looked for one by one.
+func TestEndlessHost(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.Vendors[0].Calls.URLs = []string{"https://*.example.com"}
+	ts, err := newTargets(cfg.Vendors)
+	require.NoError(t, err)
+	for labels, want := range map[int]int16{1: 0, 100: 0, 200: noVendor, 1 << 19: noVendor} {
+		host := strings.Repeat("a.", labels) + "example.com"
+		assert.Equal(t, want, ts.vendor(address{host: host, port: 443}), "%d labels", labels)
+		seen := int16(noVendor)
+		ts.at(host, func(t *target) { seen = t.vendor })
+		assert.Equal(t, want, seen, "%d labels", labels)
+	}
+}
+
+// TestEndlessMembers: of members with the same key the first counts, as in the rest of an object.
+func TestEndlessMembers(t *testing.T) {
+	ld := plog.NewLogs()
+	for body, want := range map[string]string{
+		`{"meta":{"req":{"method":"PUT"}},"meta":{"req":{"method":"POST"}}}`:   "PUT",
+		`{"meta":{"other":1},"meta":{"req":{"method":"POST"}}}`:                "",
+		`{"meta":{"other":1},"meta.req.method":"POST"}`:                        "POST",
+		`{` + strings.Repeat(`"http":{},`, 10_000) + `"http.method":"DELETE"}`: "DELETE",
+	} {
+		l := readLine(addRecord(ld, body), nil)
+		assert.Equal(t, want, l.field(methodNames).String(), "%.80s", body)
+	}
+}
+
+// TestEndlessTrace: a sender that gives everything one trace id makes that trace remember no more than waits.
+func TestEndlessTrace(t *testing.T) {
+	const limit = 100
+	m := newMemory(time.Minute, limit)
+	decided := 0
+	for n := range 100 * limit {
+		counted, _ := m.learn(day.Add(time.Duration(n)), nil, []order{{outcome: ownFailure, waits: true, trace: pcommon.TraceID{1}}})
+		decided += len(counted)
+		require.LessOrEqual(t, len(m.young[pcommon.TraceID{1}].waiting), limit)
+	}
+	assert.Equal(t, 99*limit, decided)
+	blamed, _ := m.learn(day, map[pcommon.TraceID]*evidence{{1}: {calls: [signalCount]fault{{reason: reason.Error}}}}, nil)
+	assert.Len(t, blamed, limit, "those that still wait")
+	assert.Empty(t, m.close())
 }
 
 func started(f *testing.F) (processor.Traces, processor.Logs) {

@@ -24,7 +24,7 @@ func isJWT(s string) bool {
 	var buf [1024]byte
 	object := func(part string) []byte {
 		decoded, err := base64.RawURLEncoding.AppendDecode(buf[:0], []byte(part))
-		if err != nil || !bytes.HasPrefix(bytes.TrimLeft(decoded, " \t\r\n"), []byte("{")) || !gjson.ValidBytes(decoded) {
+		if err != nil || !bytes.HasPrefix(bytes.TrimLeft(decoded, " \t\r\n"), []byte("{")) || !isJSON(decoded) {
 			return nil
 		}
 		return decoded

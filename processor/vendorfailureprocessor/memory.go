@@ -31,6 +31,7 @@ type order struct {
 // waitingOrder is a failed order whose count waits for a vendor call.
 type waitingOrder struct {
 	order
+	of       *remembered
 	deadline time.Time
 	decided  bool
 }
@@ -38,7 +39,7 @@ type waitingOrder struct {
 // remembered is what is kept of a trace.
 type remembered struct {
 	evidence
-	waiting []*waitingOrder
+	waiting []*waitingOrder // in order of arrival, as in the queue
 }
 
 // memory remembers, for traces in which a vendor call failed or an order is undecided, what is held against whom. It
@@ -112,8 +113,8 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 				continue
 			}
 		}
-		w := &waitingOrder{order: o, deadline: now.Add(m.settle)}
 		r := m.keep(now, o.trace)
+		w := &waitingOrder{order: o, of: r, deadline: now.Add(m.settle)}
 		r.waiting = append(r.waiting, w)
 		if m.queue = append(m.queue, w); len(m.queue) > 2*m.half {
 			decided = m.pop(decided)
@@ -177,6 +178,9 @@ func (m *memory) pop(decided []order) []order {
 	if !w.decided {
 		w.decided = true
 		decided = append(decided, w.order)
+		// It is the first that its trace waits with. A trace that never ends would else keep every order it had.
+		w.of.waiting[0] = nil
+		w.of.waiting = w.of.waiting[1:]
 	}
 	return decided
 }

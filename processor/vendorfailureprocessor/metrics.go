@@ -33,6 +33,10 @@ const (
 	seriesWithVendors = 1900
 )
 
+// maxCallerName is how many bytes of a service's name get into vendor.caller. Names come from outside: without a bound
+// the metrics of a few services could be as large as all that was ever sent.
+const maxCallerName = 255
+
 // caller is the index of an observed service; 0 is _other.
 type caller uint16
 
@@ -126,7 +130,7 @@ func newMeters(set component.TelemetrySettings, cfg *Config) (*meters, error) {
 
 // caller returns the index of a service, which is that of _other beyond the limit.
 func (m *meters) caller(name string) caller {
-	if name == "" {
+	if name = callerName(name); name == "" {
 		name = unknownService
 	}
 	m.mu.RLock()
@@ -150,6 +154,15 @@ func (m *meters) caller(name string) caller {
 			zap.Int("limits.callers", m.limit))
 	}
 	return c
+}
+
+// callerName returns a service's name as it can be an attribute. Of one that is not UTF-8 neither OTLP nor Prometheus
+// would take any metric at all.
+func callerName(name string) string {
+	if len(name) > maxCallerName {
+		name = name[:maxCallerName]
+	}
+	return strings.ToValidUTF8(name, "\uFFFD")
 }
 
 // call counts a call.

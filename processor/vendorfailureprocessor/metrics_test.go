@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -155,6 +156,22 @@ func TestCallersAreBounded(t *testing.T) {
 	h.shutdown(t)
 	assert.Equal(t, map[string]int{"shop-0": 2, "shop-1": 2, "_other": 6}, h.counts(t, "vendor.orders", "vendor.caller"))
 	assert.Len(t, h.said("limits.callers is reached"), 1)
+}
+
+// TestCallerName: a service's name becomes an attribute that every backend takes.
+func TestCallerName(t *testing.T) {
+	for _, tc := range []struct{ name, want string }{
+		{"", ""},
+		{"shop", "shop"},
+		{"café", "café"},
+		{"caf\xc3", "caf\uFFFD"},
+		{"\xff\xfe", "\uFFFD"},
+		{strings.Repeat("a", 255), strings.Repeat("a", 255)},
+		{strings.Repeat("a", 1<<20), strings.Repeat("a", 255)},
+		{strings.Repeat("é", 1<<19), strings.Repeat("é", 127) + "\uFFFD"},
+	} {
+		assert.Equal(t, tc.want, callerName(tc.name), "%.20q", tc.name)
+	}
 }
 
 // TestSeriesAreBounded: a thousand services and a hundred vendors with every outcome stay below the SDK's limit of

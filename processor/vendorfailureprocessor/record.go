@@ -68,10 +68,12 @@ func (l *line) field(names []fieldName) gjson.Result {
 	}
 	for i := range names {
 		n := &names[i]
+		entered := n.first == "" // of members with the same key the first counts: a line may have a million
 		for j := range l.members {
 			if m := &l.members[j]; m.key == n.name {
 				return gjson.Parse(m.raw)
-			} else if n.first != "" && m.key == n.first {
+			} else if !entered && m.key == n.first {
+				entered = true
 				if found := walk(gjson.Parse(m.raw), n.rest); found.Exists() {
 					return found
 				}
@@ -211,7 +213,7 @@ func nestedHas(v gjson.Result, fields []string) (has bool) {
 // isWhole tells whether nothing is cut off from a line's body and its answer: a field of a truncated answer says
 // nothing of the vendor.
 func (l *line) isWhole(answer gjson.Result) bool {
-	return (l.body.Type != gjson.JSON || gjson.Valid(l.body.Raw)) && (answer.Type != gjson.JSON || gjson.Valid(answer.Raw))
+	return (l.body.Type != gjson.JSON || isJSON([]byte(l.body.Raw))) && (answer.Type != gjson.JSON || isJSON([]byte(answer.Raw)))
 }
 
 // at returns when a record happened; one without a timestamp has its observed one.

@@ -152,6 +152,10 @@ func trimPath(path string) string {
 	return path
 }
 
+// maxHost is how long a host's name can be (RFC 1035, section 2.3.4). Parents of a longer one are not looked for: that
+// would take time with the square of its length.
+const maxHost = 253
+
 // targets finds the vendor that a request went to.
 type targets struct {
 	hosts, below map[string][]target // by host, and by what follows "*."
@@ -190,7 +194,7 @@ func (ts *targets) vendor(a address) int16 {
 
 // find returns the vendor that lives at an address, or noVendor, and whether any lives at its host.
 func (ts *targets) find(a address) (v int16, hasHost bool) {
-	host := lowerASCII(strings.TrimSuffix(a.host, "."))
+	host := hostName(a.host)
 	list := ts.hosts[host]
 	if v := among(list, a); v != noVendor {
 		return v, true
@@ -215,7 +219,7 @@ func (ts *targets) find(a address) (v int16, hasHost bool) {
 
 // at calls do with each target of a host, whatever its port and path.
 func (ts *targets) at(host string, do func(*target)) {
-	host = lowerASCII(strings.TrimSuffix(host, "."))
+	host = hostName(host)
 	list := ts.hosts[host]
 	for below := len(ts.below) > 0; ; list = ts.below[host] {
 		for i := range list {
@@ -228,6 +232,15 @@ func (ts *targets) at(host string, do func(*target)) {
 			return
 		}
 	}
+}
+
+// hostName returns a host as the configuration's are kept, "" for what can be none.
+func hostName(host string) string {
+	host = strings.TrimSuffix(host, ".")
+	if len(host) > maxHost {
+		return ""
+	}
+	return lowerASCII(host)
 }
 
 func among(list []target, a address) int16 {

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl"
+	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
+	"go.uber.org/zap"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
@@ -30,6 +33,9 @@ type Config struct {
 	Impact ImpactConfig `mapstructure:"impact"`
 	// Synthetic says which orders nobody waits for.
 	Synthetic SyntheticConfig `mapstructure:"synthetic"`
+	// ErrorMode says what becomes of a condition that cannot be evaluated: ignore (a line in the log), silent (none), or
+	// propagate (the request is refused). With the first two it is taken as false.
+	ErrorMode string `mapstructure:"error_mode"`
 	// Settle is how long the count of a failed order that no vendor is to blame for waits for a vendor call that
 	// arrives later. The record itself is never held. 0 counts at once.
 	Settle time.Duration `mapstructure:"settle"`
@@ -44,6 +50,8 @@ type OrderConfig struct {
 	// Route is compared with http.route and with the path without query and trailing slash. A segment `{x}` or `:x`
 	// stands for any one segment of a path.
 	Route string `mapstructure:"route"`
+	// Conditions are OTTL conditions that an order's span or log record must meet as well.
+	Conditions []string `mapstructure:"conditions"`
 	// Logs says which log records record served requests.
 	Logs OrderLogsConfig `mapstructure:"logs"`
 }
@@ -76,6 +84,8 @@ type CallsConfig struct {
 	// URLs are host[:port] with a path prefix, as in https://pizza.example.com/api/order. A URL without a port means
 	// its scheme's; `*.example.com` stands for every host below example.com.
 	URLs []string `mapstructure:"urls"`
+	// Conditions are OTTL conditions that a call's span or log record must meet as well.
+	Conditions []string `mapstructure:"conditions"`
 	// Logs says which log records record calls to this vendor.
 	Logs CallLogsConfig `mapstructure:"logs"`
 }
@@ -92,13 +102,15 @@ type ValidResponseConfig struct {
 	JWT []string `mapstructure:"jwt"`
 }
 
-// ResponseConfig is a rule about a failed answer. All of Status and Contains that are given must hold.
+// ResponseConfig is a rule about a failed answer. All of Status, Contains and Conditions that are given must hold.
 type ResponseConfig struct {
 	// Status is the vendor's HTTP status code.
 	Status int `mapstructure:"status"`
 	// Contains is a text in the unwrapped response, or in the message of an exception on a span of a failed order's
 	// trace.
 	Contains string `mapstructure:"contains"`
+	// Conditions are OTTL conditions that hold of the span or log record that tells of the answer.
+	Conditions []string `mapstructure:"conditions"`
 	// Reason is the value of vendor.failure.reason that this answer means.
 	Reason string `mapstructure:"reason"`
 	// Chaos says that this answer shows a chaos test.
@@ -175,6 +187,7 @@ func newDefaultConfig() *Config {
 			Recovery:     time.Minute,
 		},
 		Synthetic: SyntheticConfig{UserAgents: []string{"otelcol-test-order"}},
+		ErrorMode: string(ottl.IgnoreError),
 		Settle:    5 * time.Second,
 		Limits:    LimitsConfig{Traces: 100_000, Callers: 50},
 	}
@@ -265,6 +278,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, v.validate(key)...)
 	}
 
+	errs = append(errs, c.validateConditions())
 	errs = append(errs, c.Outage.validate()...)
 	for i, p := range c.Planned {
 		key := fmt.Sprintf("planned[%d]", i)
@@ -297,6 +311,11 @@ func (c *Config) Validate() error {
 	}
 	errs = append(errs, validateAttributes("synthetic.fields", c.Synthetic.Fields)...)
 
+	switch ottl.ErrorMode(c.ErrorMode) {
+	case ottl.IgnoreError, ottl.SilentError, ottl.PropagateError:
+	default:
+		fault("error_mode: %q is not known; write ignore, silent or propagate", c.ErrorMode)
+	}
 	if c.Settle < 0 {
 		fault("settle: %s is negative; write how long to wait, such as 5s, or 0 to count at once", c.Settle)
 	}
@@ -305,6 +324,29 @@ func (c *Config) Validate() error {
 	}
 	if c.Limits.Callers <= 0 {
 		fault("limits.callers: %d is not positive; write how many services get series of their own, such as 50", c.Limits.Callers)
+	}
+	return errors.Join(errs...)
+}
+
+// validateConditions compiles the conditions as Start does.
+func (c *Config) validateConditions() error {
+	parsers, err := newConditionParsers(component.TelemetrySettings{Logger: zap.NewNop()}, c.ErrorMode, nil)
+	errs := []error{err}
+	parse := func(key string, texts []string) {
+		_, err := parsers.parse(key, texts)
+		errs = append(errs, err)
+	}
+	for i, o := range c.Orders {
+		parse(fmt.Sprintf("orders[%d]", i), o.Conditions)
+	}
+	for i, v := range c.Vendors {
+		parse(fmt.Sprintf("vendors[%d].calls", i), v.Calls.Conditions)
+		if len(v.Calls.Conditions) > 0 && len(v.Calls.URLs) == 0 && len(v.Calls.Logs.Attributes) == 0 {
+			errs = append(errs, fmt.Errorf("vendors[%d].calls.conditions: they stand alone; conditions are asked of what urls or logs match, so give one of these as well", i))
+		}
+		for j, r := range v.Responses {
+			parse(fmt.Sprintf("vendors[%d].responses[%d]", i, j), r.Conditions)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -360,8 +402,8 @@ func (v *VendorConfig) validate(key string) (errs []error) {
 	}
 	for j, r := range v.Responses {
 		key := fmt.Sprintf("%s.responses[%d]", key, j)
-		if r.Status == 0 && r.Contains == "" {
-			fault("%s: neither status nor contains given; a rule without either would hold for every answer", key)
+		if r.Status == 0 && r.Contains == "" && len(r.Conditions) == 0 {
+			fault("%s: neither status, contains nor conditions given; a rule without any would hold for every answer", key)
 		}
 		if r.Status != 0 && (r.Status < 100 || r.Status > 599) {
 			fault("%s.status: %d is not an HTTP status code; write one from 100 to 599", key, r.Status)

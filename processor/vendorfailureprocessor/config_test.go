@@ -27,8 +27,9 @@ func TestConfig(t *testing.T) {
 
 	assert.Equal(t, &Config{
 		Orders: []OrderConfig{{
-			Method: "POST",
-			Route:  "/api/order",
+			Method:     "POST",
+			Route:      "/api/order",
+			Conditions: []string{`span.attributes["tenant"] == "pizza"`},
 			Logs: OrderLogsConfig{
 				Attributes: map[string][]string{"type": {"http", "http-req", "http_request", "httpRequest"}},
 				RequestHas: []string{"items"},
@@ -37,21 +38,23 @@ func TestConfig(t *testing.T) {
 		Vendors: []VendorConfig{{
 			Name: "pizza-factory",
 			Calls: CallsConfig{
-				URLs: []string{"https://pizza-factory.cs329.click/api/order"},
-				Logs: CallLogsConfig{Attributes: map[string][]string{"type": {"factory", "factory-req", "factory_request"}}},
+				URLs:       []string{"https://pizza-factory.cs329.click/api/order"},
+				Conditions: []string{`attributes["store"] != "test"`},
+				Logs:       CallLogsConfig{Attributes: map[string][]string{"type": {"factory", "factory-req", "factory_request"}}},
 			},
 			SlowAfter:     10 * time.Second,
 			ValidResponse: ValidResponseConfig{JWT: []string{"jwt"}},
 			Responses: []ResponseConfig{
 				{Status: 503, Reason: "rejected"},
 				{Contains: "The oven is full", Reason: "rejected"},
-				{Contains: "Failed to fulfill order at factory"},
+				{Contains: "Failed to fulfill order at factory", Conditions: []string{`log.severity_number >= SEVERITY_NUMBER_ERROR`}},
 				{Contains: "reportUrl", Chaos: true},
 			},
 		}},
 		Outage: OutageConfig{
 			Window: 20 * time.Second, MinCalls: 8, MaxAge: 10 * time.Minute, MinFailures: 4, FailureRatio: 0.25, Recovery: 2 * time.Minute,
 		},
+		ErrorMode: "silent",
 		Planned: []PlannedConfig{{
 			Vendor: "pizza-factory",
 			From:   time.Date(2025, 12, 5, 8, 0, 0, 0, time.FixedZone("", -7*3600)),
@@ -119,7 +122,7 @@ func TestConfigFaults(t *testing.T) {
 		}},
 		{"responses", order + `vendors: [{name: a, calls: {urls: [a.example.com]}, responses: [{reason: borken, status: 503}, {chaos: true}, {status: 5030}], valid_response: {jwt: [""]}}]`, []string{
 			`vendors[0].responses[0].reason: "borken" is not known; write one of error, timeout, slow, throttled, unreachable, unauthorized, rejected, bad_response`,
-			"vendors[0].responses[1]: neither status nor contains given; a rule without either would hold for every answer",
+			"vendors[0].responses[1]: neither status, contains nor conditions given; a rule without any would hold for every answer",
 			"vendors[0].responses[2].status: 5030 is not an HTTP status code; write one from 100 to 599",
 			`vendors[0].valid_response.jwt[0]: "" names no field; write a field of the response, such as jwt`,
 		}},
@@ -153,10 +156,18 @@ func TestConfigFaults(t *testing.T) {
 			`synthetic.user_agents[0]: "" would be every user agent; write what it begins with, such as otelcol-test-order`,
 			"synthetic.fields.x: no value given; write those it may have, such as [http]",
 		}},
+		{"conditions", `orders: [{route: /o, conditions: ['span.kind ==']}]` + "\n" +
+			`vendors: [{name: a, calls: {urls: [a.example.com], conditions: ['span.colour == 1', 'attributes["x"] == 1']}, responses: [{conditions: ['span.kind == SPAN_KIND_CLIENT and log.body == "x"']}]}, {name: b, calls: {conditions: ['true']}, responses: [{status: 500}]}]` + "\nerror_mode: sometimes", []string{
+			`orders[0].conditions[0]: "span.kind ==" is no condition for spans nor for log records: condition has invalid syntax at 1:13`,
+			`vendors[0].calls.conditions[0]: "span.colour == 1" is no condition for spans nor for log records: segment "colour" from path "span.colour" is not a valid path`,
+			`vendors[0].responses[0].conditions[0]: "span.kind == SPAN_KIND_CLIENT and log.body == \"x\"" is no condition for spans nor for log records: `,
+			"vendors[1].calls.conditions: they stand alone; conditions are asked of what urls or logs match, so give one of these as well",
+			`error_mode: "sometimes" is not known; write ignore, silent or propagate`,
+		}},
 		{"unknown keys, and what else is wrong", "orders: [{rout: /o}]\nvndors: {api_key: secret}\nvendors: [{name: a, calls: {url: [a]}, slow_after: soon}]", []string{
-			"orders[0].rout: there is no such key; write one of logs, method, route",
-			"vendors[0].calls.url: there is no such key; write one of logs, urls",
-			"vndors: there is no such key; write one of impact, limits, orders, outage, planned, settle, synthetic, vendors",
+			"orders[0].rout: there is no such key; write one of conditions, logs, method, route",
+			"vendors[0].calls.url: there is no such key; write one of conditions, logs, urls",
+			"vndors: there is no such key; write one of error_mode, impact, limits, orders, outage, planned, settle, synthetic, vendors",
 			"'vendors[0].slow_after' time: invalid duration",
 			`orders[0].route: "" does not begin with a slash`,
 			"vendors[0].calls: neither urls nor logs given",

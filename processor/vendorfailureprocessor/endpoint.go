@@ -8,6 +8,7 @@ type endpoint struct {
 	route      string   // without trailing slash
 	segments   []string // of a route with parameters, which are "" here; nil for a route without
 	requestHas []string
+	conditions conditions
 }
 
 func newEndpoint(c OrderConfig) endpoint {

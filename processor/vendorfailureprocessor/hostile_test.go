@@ -136,11 +136,12 @@ func TestIsJSON(t *testing.T) {
 func TestEndlessHost(t *testing.T) {
 	cfg := pizzaConfig()
 	cfg.Vendors[0].Calls.URLs = []string{"https://*.example.com"}
-	ts, err := newTargets(cfg.Vendors)
+	ts, err := newTargets(cfg.Vendors, nil)
 	require.NoError(t, err)
 	for labels, want := range map[int]int16{1: 0, 100: 0, 200: noVendor, 1 << 19: noVendor} {
 		host := strings.Repeat("a.", labels) + "example.com"
-		assert.Equal(t, want, ts.vendor(address{host: host, port: 443}), "%d labels", labels)
+		found, _ := ts.find(address{host: host, port: 443}, nil)
+		assert.Equal(t, want, found, "%d labels", labels)
 		seen := int16(noVendor)
 		ts.at(host, func(t *target) { seen = t.vendor })
 		assert.Equal(t, want, seen, "%d labels", labels)

@@ -23,46 +23,50 @@ type failedOrder struct {
 	attributes pcommon.Map
 }
 
-// inspectTraces finds the orders and vendor calls among spans and tags those that a vendor broke.
-func (w *watch) inspectTraces(td ptrace.Traces, b *batch) {
+// inspectTraces finds the orders and vendor calls among spans and tags those that a vendor broke. Its only error is that
+// of a condition, where error_mode is propagate.
+func (w *watch) inspectTraces(td ptrace.Traces, b *batch) error {
+	x := asked{signal: traces}
 	resources := td.ResourceSpans()
 	for i := range resources.Len() {
-		resource := resources.At(i)
-		service := service{resource: resource.Resource()}
-		scopes := resource.ScopeSpans()
+		x.resourceSpans = resources.At(i)
+		service := service{resource: x.resourceSpans.Resource()}
+		scopes := x.resourceSpans.ScopeSpans()
 		for j := range scopes.Len() {
-			spans := scopes.At(j).Spans()
+			x.scopeSpans = scopes.At(j)
+			spans := x.scopeSpans.Spans()
 			for k := range spans.Len() {
-				span := spans.At(k)
-				switch span.Kind() {
+				x.span = spans.At(k)
+				switch x.span.Kind() {
 				case ptrace.SpanKindServer:
-					w.inspectServer(span, &service, b)
+					w.inspectServer(&x, &service, b)
 				case ptrace.SpanKindClient:
-					w.inspectClient(span, &service, b)
+					w.inspectClient(&x, &service, b)
 					// An exception here speaks of the other side, and that is judged by the call alone.
 					continue
 				}
-				if span.Events().Len() > 0 {
-					w.readExceptions(span, b)
+				if x.span.Events().Len() > 0 {
+					w.readExceptions(&x, b)
 				}
 			}
 		}
 	}
 	w.judge(b)
 	b.records = records{signal: traces, total: td.SpanCount()}
+	return x.err
 }
 
 // inspectServer takes in a SERVER span that is an order.
-func (w *watch) inspectServer(span ptrace.Span, from *service, b *batch) {
-	looks := w.readiness.looks(traces)
+func (w *watch) inspectServer(x *asked, from *service, b *batch) {
+	span, looks := x.span, w.readiness.looks(traces)
 	if !looks && !hasMethodOf(w.endpoints, span.Attributes()) {
 		return
 	}
 	r := readRequest(span.Attributes())
 	if looks {
-		w.noteOrderSpan(&r)
+		w.noteOrderSpan(&r, x)
 	}
-	if !r.isOrder(w.endpoints) {
+	if !r.isOrder(w.endpoints, x) {
 		return
 	}
 	o := order{outcome: r.outcome(span), signal: traces, caller: from.caller(w), trace: span.TraceID(), span: span.SpanID()}
@@ -75,7 +79,8 @@ func (w *watch) inspectServer(span ptrace.Span, from *service, b *batch) {
 }
 
 // inspectClient takes in a CLIENT span that is a call to a vendor, and tags it if it failed.
-func (w *watch) inspectClient(span ptrace.Span, from *service, b *batch) {
+func (w *watch) inspectClient(x *asked, from *service, b *batch) {
+	span := x.span
 	if c, ok := w.testStep(span); ok {
 		c.caller = from.caller(w)
 		b.calls = append(b.calls, c)
@@ -85,7 +90,7 @@ func (w *watch) inspectClient(span ptrace.Span, from *service, b *batch) {
 	if !ok {
 		return
 	}
-	v, hasHost := w.targets.find(to)
+	v, hasHost := w.targets.find(to, x)
 	if hasHost && w.readiness.looks(traces) {
 		w.noteCallSpan(to, v)
 	}
@@ -93,7 +98,7 @@ func (w *watch) inspectClient(span ptrace.Span, from *service, b *batch) {
 		return
 	}
 	r := readRequest(span.Attributes())
-	c := w.judgeCallSpan(span, &r, v)
+	c := w.judgeCallSpan(x, &r, v)
 	c.caller = from.caller(w)
 	if kind, ok := span.Attributes().Get(tagSynthetic); ok {
 		c.synthetic = syntheticOf(stringOf(kind))
@@ -132,8 +137,8 @@ func (w *watch) caller(resource pcommon.Resource, label string) caller {
 }
 
 // judgeCallSpan judges the call to a vendor that a CLIENT span tells of.
-func (w *watch) judgeCallSpan(span ptrace.Span, r *requestSpan, index int16) call {
-	v := &w.vendors[index]
+func (w *watch) judgeCallSpan(x *asked, r *requestSpan, index int16) call {
+	span, v := x.span, &w.vendors[index]
 	c := call{
 		fault:    fault{at: span.EndTimestamp(), vendor: index, reason: r.failure(span, v.slowAfter)},
 		signal:   traces,
@@ -142,7 +147,7 @@ func (w *watch) judgeCallSpan(span ptrace.Span, r *requestSpan, index int16) cal
 		duration: durationOf(span),
 	}
 	if c.reason != reason.None && c.reason != reason.Slow && len(v.responses) > 0 {
-		f := v.find(r.status, func(text string) bool { return throws(span, text) })
+		f := v.find(r.status, func(text string) bool { return throws(span, text) }, x)
 		c.chaos = f.chaos
 		if f.reason != reason.None {
 			c.reason = f.reason
@@ -152,17 +157,17 @@ func (w *watch) judgeCallSpan(span ptrace.Span, r *requestSpan, index int16) cal
 }
 
 // readExceptions holds the vendors' rules against the messages of a span's exceptions.
-func (w *watch) readExceptions(span ptrace.Span, b *batch) {
-	if f, ok := w.saidOf(func(text string) bool { return throws(span, text) }, span.EndTimestamp()); ok {
-		b.addSign(span.TraceID(), traces, f.orError())
+func (w *watch) readExceptions(x *asked, b *batch) {
+	if f, ok := w.saidOf(func(text string) bool { return throws(x.span, text) }, x.span.EndTimestamp(), x); ok {
+		b.addSign(x.span.TraceID(), traces, f.orError())
 	}
 }
 
 // saidOf returns the fault of the first vendor of which a failed answer speaks. Its reason is reason.None where no rule
 // sets one.
-func (w *watch) saidOf(contains func(string) bool, at pcommon.Timestamp) (fault, bool) {
+func (w *watch) saidOf(contains func(string) bool, at pcommon.Timestamp, x *asked) (fault, bool) {
 	for i := range w.vendors {
-		if f := w.vendors[i].find(0, contains); f.holds {
+		if f := w.vendors[i].find(0, contains, x); f.holds {
 			return fault{at: at, vendor: int16(i), reason: f.reason, chaos: f.chaos}, true
 		}
 	}
@@ -177,36 +182,41 @@ func (f fault) orError() fault {
 	return f
 }
 
-// inspectLogs finds the orders and vendor calls among log records and tags those that a vendor broke.
-func (w *watch) inspectLogs(ld plog.Logs, b *batch) {
+// inspectLogs does for log records what inspectTraces does for spans.
+func (w *watch) inspectLogs(ld plog.Logs, b *batch) error {
+	x := asked{signal: logs}
 	resources := ld.ResourceLogs()
 	for i := range resources.Len() {
-		resource := resources.At(i).Resource()
-		scopes := resources.At(i).ScopeLogs()
+		x.resourceLogs = resources.At(i)
+		scopes := x.resourceLogs.ScopeLogs()
 		for j := range scopes.Len() {
-			records := scopes.At(j).LogRecords()
+			x.scopeLogs = scopes.At(j)
+			records := x.scopeLogs.LogRecords()
 			for k := range records.Len() {
-				w.inspectRecord(records.At(k), resource, b)
+				x.record = records.At(k)
+				w.inspectRecord(&x, b)
 			}
 		}
 	}
 	w.judge(b)
 	b.records = records{signal: logs, total: ld.LogRecordCount()}
+	return x.err
 }
 
-func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, b *batch) {
+func (w *watch) inspectRecord(x *asked, b *batch) {
+	record, resource := x.record, x.resourceLogs.Resource()
 	for i := range w.labels {
 		found := w.labels[i].match(record, resource.Attributes())
 		if len(found.endpoints) == 0 && len(found.vendors) == 0 {
 			continue
 		}
 		var room [ordinary]member
-		l := readLine(record, room[:0])
+		l := readLine(x, room[:0])
 		if w.readiness.looks(logs) {
 			w.noteLine(&l, found)
 		}
 		for _, c := range found.endpoints {
-			if !l.isOrder(&w.endpoints[c.index]) {
+			if e := &w.endpoints[c.index]; !l.isOrder(e) || !e.conditions.holdOf(x) {
 				continue
 			}
 			if o, ok := w.judgeOrderLine(&l); ok {
@@ -226,8 +236,8 @@ func (w *watch) inspectRecord(record plog.LogRecord, resource pcommon.Resource, 
 			}
 			return
 		}
-		if len(found.vendors) > 0 {
-			if c, ok := w.judgeCallLine(&l, w.calledBy(&l, found.vendors)); ok {
+		if v := w.calledBy(&l, found.vendors); v != noVendor {
+			if c, ok := w.judgeCallLine(&l, v); ok {
 				c.caller = w.caller(resource, l.service())
 				from := telling{attributes: record.Attributes(), line: &l}
 				c.synthetic = w.synthetic.of(from, resource.Attributes())
@@ -253,16 +263,22 @@ func (w *watch) readImpact(o *order, from telling, resource pcommon.Resource) {
 	o.synthetic = w.synthetic.of(from, resource.Attributes())
 }
 
-// calledBy returns the vendor that a call's line speaks of: where several have the same label, by the URL in the line.
+// calledBy returns the vendor that a call's line speaks of, or noVendor: where several have the same label, by the URL in
+// the line.
 func (w *watch) calledBy(l *line, candidates []candidate) int16 {
 	if len(candidates) > 1 {
 		if to, ok := splitURL(l.field(pathNames).String()); ok {
-			if v := w.targets.vendor(to); v != noVendor {
+			if v, _ := w.targets.find(to, l.asked); v != noVendor {
 				return v
 			}
 		}
 	}
-	return candidates[0].index
+	for _, c := range candidates {
+		if w.vendors[c.index].calls.holdOf(l.asked) {
+			return c.index
+		}
+	}
+	return noVendor
 }
 
 // judgeOrderLine judges an order by its own line. One that failed and says nothing of a vendor is an ownFailure so
@@ -275,7 +291,7 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 	case status >= 500, status == 0 && l.isError():
 		o.outcome = ownFailure
 		if answer := l.answer(w.endpoints); answer.Exists() {
-			if f, ok := w.saidOf(func(text string) bool { return contains(answer, text) }, l.at()); ok {
+			if f, ok := w.saidOf(func(text string) bool { return contains(answer, text) }, l.at(), l.asked); ok {
 				o.outcome, o.fault = vendorFailure, f
 			}
 		}
@@ -285,7 +301,7 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 		answer := l.answer(w.endpoints)
 		for i := range w.vendors {
 			if v := &w.vendors[i]; !v.isValid(answer) && l.isWhole(answer) {
-				f := v.find(0, func(text string) bool { return contains(answer, text) })
+				f := v.find(0, func(text string) bool { return contains(answer, text) }, l.asked)
 				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: int16(i), reason: reason.BadResponse, chaos: f.chaos}
 				break
 			}
@@ -322,7 +338,7 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 	default:
 		return c, true
 	}
-	f := v.find(status, func(text string) bool { return contains(answer, text) })
+	f := v.find(status, func(text string) bool { return contains(answer, text) }, l.asked)
 	c.chaos = f.chaos
 	// Of an answer that came as a success the rules tell no reason.
 	if answered && f.reason != reason.None {

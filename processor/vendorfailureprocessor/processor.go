@@ -62,7 +62,9 @@ func (p *tracesProcessor) ConsumeTraces(ctx context.Context, td ptrace.Traces) e
 	}
 	found := batches.Get().(*batch)
 	defer found.done()
-	p.watch.inspectTraces(td, found)
+	if err := p.watch.inspectTraces(td, found); err != nil {
+		return err
+	}
 	if err := p.next.ConsumeTraces(ctx, td); err != nil {
 		return err
 	}
@@ -82,7 +84,9 @@ func (p *logsProcessor) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	}
 	found := batches.Get().(*batch)
 	defer found.done()
-	p.watch.inspectLogs(ld, found)
+	if err := p.watch.inspectLogs(ld, found); err != nil {
+		return err
+	}
 	if err := p.next.ConsumeLogs(ctx, ld); err != nil {
 		return err
 	}

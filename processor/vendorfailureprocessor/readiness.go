@@ -179,6 +179,8 @@ const (
 	sightRoot         // a line with no path or "/", and nothing to know an order by
 	sightOtherMethod  // the path, and another method
 
+	sightNoCondition // all that is looked for, and a condition that does not hold
+
 	// Lines.
 	sightCut       // cut off before what would have told
 	sightNoStatus  // an order's line that tells neither status nor error
@@ -336,14 +338,17 @@ func (s *subject) sawAt(x sight, at place) {
 func (s *subject) isSeen() bool { return s == nil || sight(s.nearest.Load()) == sightSeen }
 
 // noteOrderSpan notes what the request of a SERVER span is to the order endpoints.
-func (w *watch) noteOrderSpan(r *requestSpan) {
+func (w *watch) noteOrderSpan(r *requestSpan, x *asked) {
 	for i := range w.endpoints {
-		e, sub, x := &w.endpoints[i], w.readiness.orders[traces][i], sightOtherMethod
+		e, sub, came := &w.endpoints[i], w.readiness.orders[traces][i], sightOtherMethod
 		if r.isRequestOf(e) {
-			x = sightSeen
+			came = sightSeen
 		}
-		if sub.nearest.Load() < uint32(x) && r.isAt(e) {
-			sub.saw(x)
+		if sub.nearest.Load() < uint32(came) && r.isAt(e) {
+			if came == sightSeen && !e.conditions.holdOf(x) {
+				came = sightNoCondition
+			}
+			sub.saw(came)
 		}
 	}
 }
@@ -363,6 +368,11 @@ func (w *watch) noteCallSpan(to address, taken int16) {
 		}
 		x, at := sightHost, place{host: t.host, wildcard: t.wildcard, port: to.port}
 		switch {
+		case t.takes(to):
+			if taken == noVendor {
+				sub.saw(sightNoCondition)
+			}
+			return
 		case t.hasPort(to):
 			x, at = sightHostPort, place{}
 			at.path, at.more = plainPath(to.path)
@@ -414,21 +424,27 @@ func (w *watch) noteLine(l *line, found candidates) {
 		e, sub := &w.endpoints[c.index], r.orders[logs][c.index]
 		isOrder := l.isOrder(e)
 		if !sub.isSeen() {
-			if isOrder {
+			if isOrder && !e.conditions.holdOf(l.asked) {
+				sub.saw(sightNoCondition)
+			} else if isOrder {
 				sub.saw(w.sightOfOrder(l))
 			} else {
 				sub.saw(w.sightOfOther(l, e))
 			}
 		}
-		if isOrder {
+		if isOrder && e.conditions.holdOf(l.asked) {
 			return
 		}
 	}
-	if len(found.vendors) > 0 {
-		v := w.calledBy(l, found.vendors)
-		if sub := r.calls[logs][v]; !sub.isSeen() {
-			sub.saw(w.sightOfCall(l, v))
+	v := w.calledBy(l, found.vendors)
+	if v == noVendor {
+		for _, c := range found.vendors {
+			r.calls[logs][c.index].saw(sightNoCondition)
 		}
+		return
+	}
+	if sub := r.calls[logs][v]; !sub.isSeen() {
+		sub.saw(w.sightOfCall(l, v))
 	}
 }
 
@@ -519,6 +535,8 @@ func (s *subject) missing() (cause, why string) {
 		return "root_path", fmt.Sprintf("lines with the label %s have no path or \"/\", as loggers inside a router write it; set %s.logs.request_has to fields of an order's request, such as items, or let the logger write the whole path", s.label, s.key)
 	case sightOtherMethod:
 		return "no_method", fmt.Sprintf("requests to %s have been seen, but none with the method %s; set %s.method to that of an order, or leave it out for any", s.what, s.method, s.key)
+	case sightNoCondition:
+		return "no_condition", fmt.Sprintf("all that is looked for has been seen, but %s.conditions hold of none of it; mend the conditions", s.key)
 	case sightNoStatus:
 		return "no_status", fmt.Sprintf("lines that %s.logs finds have the path %s, but tell neither a status nor an error level; let the logger write the status, in a field such as statusCode", s.key, s.what)
 	case sightCut, sightAnswerCut:

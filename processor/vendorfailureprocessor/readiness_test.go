@@ -232,6 +232,18 @@ func TestMisWired(t *testing.T) {
 			says:      "set orders[0].method",
 		},
 		{
+			name: "conditions that never hold",
+			configure: func(cfg *Config) {
+				cfg.Orders[0].Conditions = []string{`attributes["tenant"] == "pizza"`}
+				cfg.Vendors[0].Calls.Conditions = []string{`attributes["tenant"] == "pizza"`}
+			},
+			want: []string{
+				"traces " + order + " no_condition", "traces " + factory + " no_condition",
+				"logs " + order + " no_condition", "logs " + factory + " no_condition",
+			},
+			says: "orders[0].conditions hold of none of it",
+		},
+		{
 			name:      "paths / without request_has",
 			configure: requestHas(),
 			change:    rootPaths,

@@ -45,6 +45,7 @@ func fieldNames(names ...string) []fieldName {
 // line is a log record as its fields are read: attributes first, then the JSON of its body.
 type line struct {
 	record  plog.LogRecord
+	asked   *asked       // the same record, for conditions
 	body    gjson.Result // JSON, unwrapped; of type Null where the body is no JSON object
 	members []member     // of the body
 }
@@ -53,12 +54,12 @@ type line struct {
 const ordinary = 16
 
 // readLine reads the body of a record. The members go into room while there is some.
-func readLine(record plog.LogRecord, room []member) line {
-	body := unwrap(valueOf(record.Body()))
-	if !body.IsObject() {
-		return line{record: record}
+func readLine(x *asked, room []member) line {
+	l := line{record: x.record, asked: x}
+	if body := unwrap(valueOf(x.record.Body())); body.IsObject() {
+		l.body, l.members = body, members(body.Raw, room)
 	}
-	return line{record: record, body: body, members: members(body.Raw, room)}
+	return l
 }
 
 // field returns the first field that has one of these names.

@@ -1,6 +1,8 @@
 package vendorfailureprocessor
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -14,6 +16,7 @@ type vendor struct {
 	slowAfter time.Duration
 	jwt       []string // paths in a response
 	responses []rule
+	calls     conditions // beside urls and logs
 }
 
 // rule is what one kind of answer means.
@@ -22,15 +25,26 @@ type rule struct {
 	contains string
 	reason   reason.Reason // reason.None: the rule sets none
 	chaos    bool
+
+	conditions conditions
 }
 
-func newVendor(c VendorConfig) vendor {
-	v := vendor{name: c.Name, slowAfter: c.SlowAfter, jwt: c.ValidResponse.JWT}
-	for _, r := range c.Responses {
-		why, _ := reason.Named(r.Reason)
-		v.responses = append(v.responses, rule{status: r.Status, contains: r.Contains, reason: why, chaos: r.Chaos})
+func newVendor(c VendorConfig, key string, parsers *conditionParsers) (v vendor, err error) {
+	var errs []error
+	parse := func(key string, texts []string) conditions {
+		c, err := parsers.parse(key, texts)
+		errs = append(errs, err)
+		return c
 	}
-	return v
+	v = vendor{name: c.Name, slowAfter: c.SlowAfter, jwt: c.ValidResponse.JWT, calls: parse(key+".calls", c.Calls.Conditions)}
+	for i, r := range c.Responses {
+		why, _ := reason.Named(r.Reason)
+		v.responses = append(v.responses, rule{
+			status: r.Status, contains: r.Contains, reason: why, chaos: r.Chaos,
+			conditions: parse(fmt.Sprintf("%s.responses[%d]", key, i), r.Conditions),
+		})
+	}
+	return v, errors.Join(errs...)
 }
 
 // finding is what the rules of a vendor say of an answer.
@@ -40,11 +54,15 @@ type finding struct {
 	chaos  bool
 }
 
-// find holds the rules against an answer: its status, 0 where the vendor's is not known, and whether it contains a text.
-func (v *vendor) find(status int, contains func(text string) bool) (f finding) {
+// find holds the rules against an answer: its status, 0 where the vendor's is not known, whether it contains a text, and
+// the span or record that tells of it. A rule with a condition that cannot be asked of that signal does not hold.
+func (v *vendor) find(status int, contains func(text string) bool, x *asked) (f finding) {
 	for i := range v.responses {
 		r := &v.responses[i]
 		if r.status != 0 && r.status != status || r.contains != "" && !contains(r.contains) {
+			continue
+		}
+		if !r.conditions.canAsk(x.signal) || !r.conditions.holdOf(x) {
 			continue
 		}
 		f.holds = true

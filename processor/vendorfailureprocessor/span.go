@@ -169,9 +169,9 @@ func (r *requestSpan) isRequestOf(e *endpoint) bool {
 }
 
 // isOrder tells whether the request of a SERVER span is one to an order endpoint.
-func (r *requestSpan) isOrder(endpoints []endpoint) bool {
+func (r *requestSpan) isOrder(endpoints []endpoint, x *asked) bool {
 	for i := range endpoints {
-		if e := &endpoints[i]; r.isRequestOf(e) && r.isAt(e) {
+		if e := &endpoints[i]; r.isRequestOf(e) && r.isAt(e) && e.conditions.holdOf(x) {
 			return true
 		}
 	}

@@ -15,6 +15,8 @@ type target struct {
 	port     uint16 // 0: any
 	path     string // without trailing slash; "" is every path
 	vendor   int16
+
+	conditions *conditions // of the vendor's calls; nil for none
 }
 
 // parseTarget takes a URL of the configuration apart: host[:port] and a path prefix, with a scheme or without.
@@ -161,15 +163,18 @@ type targets struct {
 	hosts, below map[string][]target // by host, and by what follows "*."
 }
 
-func newTargets(vendors []VendorConfig) (targets, error) {
+func newTargets(configs []VendorConfig, vendors []vendor) (targets, error) {
 	ts := targets{hosts: map[string][]target{}, below: map[string][]target{}}
-	for i, v := range vendors {
+	for i, v := range configs {
 		for _, raw := range v.Calls.URLs {
 			t, err := parseTarget(raw)
 			if err != nil {
 				return targets{}, err
 			}
 			t.vendor = int16(i)
+			if len(v.Calls.Conditions) > 0 {
+				t.conditions = &vendors[i].calls
+			}
 			m := ts.hosts
 			if t.wildcard {
 				m = ts.below
@@ -186,17 +191,12 @@ func newTargets(vendors []VendorConfig) (targets, error) {
 	return ts, nil
 }
 
-// vendor returns the index of the vendor that lives at an address, or noVendor.
-func (ts *targets) vendor(a address) int16 {
-	v, _ := ts.find(a)
-	return v
-}
-
-// find returns the vendor that lives at an address, or noVendor, and whether any lives at its host.
-func (ts *targets) find(a address) (v int16, hasHost bool) {
+// find returns the vendor that lives at the address to which a span or record says that a request went, or noVendor, and
+// whether any lives at its host.
+func (ts *targets) find(a address, x *asked) (v int16, hasHost bool) {
 	host := hostName(a.host)
 	list := ts.hosts[host]
-	if v := among(list, a); v != noVendor {
+	if v := among(list, a, x); v != noVendor {
 		return v, true
 	}
 	hasHost = len(list) > 0
@@ -207,7 +207,7 @@ func (ts *targets) find(a address) (v int16, hasHost bool) {
 				break
 			}
 			list := ts.below[rest]
-			if v := among(list, a); v != noVendor {
+			if v := among(list, a, x); v != noVendor {
 				return v, true
 			}
 			hasHost = hasHost || len(list) > 0
@@ -243,12 +243,12 @@ func hostName(host string) string {
 	return lowerASCII(host)
 }
 
-func among(list []target, a address) int16 {
+func among(list []target, a address, x *asked) int16 {
 	if len(list) > 0 && a.path == "" {
 		a.path = a.rpc.path()
 	}
 	for i := range list {
-		if t := &list[i]; t.takes(a) {
+		if t := &list[i]; t.takes(a) && (t.conditions == nil || t.conditions.holdOf(x)) {
 			return t.vendor
 		}
 	}

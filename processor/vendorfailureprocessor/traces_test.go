@@ -186,7 +186,7 @@ func TestVendorOf(t *testing.T) {
 	for i, u := range urls {
 		vendors = append(vendors, VendorConfig{Name: fmt.Sprint(i), Calls: CallsConfig{URLs: u}})
 	}
-	ts, err := newTargets(vendors)
+	ts, err := newTargets(vendors, nil)
 	require.NoError(t, err)
 	for _, tc := range []struct {
 		name       string
@@ -239,7 +239,7 @@ func TestVendorOf(t *testing.T) {
 			to, ok := r.address()
 			got := int16(noVendor)
 			if ok {
-				got = ts.vendor(to)
+				got, _ = ts.find(to, nil)
 			}
 			assert.Equal(t, tc.want, got)
 		})

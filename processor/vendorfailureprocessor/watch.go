@@ -2,6 +2,7 @@ package vendorfailureprocessor
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -43,17 +44,29 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),
 	}
-	for _, o := range cfg.Orders {
-		w.endpoints = append(w.endpoints, newEndpoint(o))
-	}
-	for _, v := range cfg.Vendors {
-		w.vendors = append(w.vendors, newVendor(v))
-	}
 	var err error
-	if w.targets, err = newTargets(cfg.Vendors); err != nil {
+	if w.meters, err = newMeters(set, cfg); err != nil {
 		return nil, err
 	}
-	if w.meters, err = newMeters(set, cfg); err != nil {
+	parsers, err := newConditionParsers(set, cfg.ErrorMode, w.meters.telemetry.ProcessorVendorFailureConditionErrors)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range cfg.Orders {
+		e := newEndpoint(o)
+		if e.conditions, err = parsers.parse(fmt.Sprintf("orders[%d]", i), o.Conditions); err != nil {
+			return nil, err
+		}
+		w.endpoints = append(w.endpoints, e)
+	}
+	for i, c := range cfg.Vendors {
+		v, err := newVendor(c, fmt.Sprintf("vendors[%d]", i), parsers)
+		if err != nil {
+			return nil, err
+		}
+		w.vendors = append(w.vendors, v)
+	}
+	if w.targets, err = newTargets(cfg.Vendors, w.vendors); err != nil {
 		return nil, err
 	}
 	if w.announcer, err = newAnnouncer(set, w.meters.telemetry, cfg); err != nil {

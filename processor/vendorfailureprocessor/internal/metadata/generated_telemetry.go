@@ -36,6 +36,7 @@ type TelemetryBuilder struct {
 	OutageUsers                            metric.Int64ObservableGauge
 	Outages                                metric.Int64Counter
 	Planned                                metric.Int64ObservableGauge
+	ProcessorVendorFailureConditionErrors  metric.Int64Counter
 	ProcessorVendorFailureForgottenTraces  metric.Int64Counter
 	ProcessorVendorFailureUnreadableValues metric.Int64Counter
 	Records                                metric.Int64Counter
@@ -187,6 +188,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"vendor.planned",
 		metric.WithDescription("Whether an announced window of the vendor's is on by the wall clock, 1 or 0. [Alpha]"),
 		metric.WithUnit(""),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorVendorFailureConditionErrors, err = builder.meter.Int64Counter(
+		"otelcol_processor_vendor_failure_condition_errors",
+		metric.WithDescription("Conditions that could not be evaluated and were taken as false, or refused the request where `error_mode` is propagate. [Alpha]"),
+		metric.WithUnit("{error}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorVendorFailureForgottenTraces, err = builder.meter.Int64Counter(

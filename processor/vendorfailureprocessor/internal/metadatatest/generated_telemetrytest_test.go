@@ -40,6 +40,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.Calls.Add(context.Background(), 1)
 	tb.Orders.Add(context.Background(), 1)
 	tb.Outages.Add(context.Background(), 1)
+	tb.ProcessorVendorFailureConditionErrors.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureForgottenTraces.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureUnreadableValues.Add(context.Background(), 1)
 	tb.Records.Add(context.Background(), 1)
@@ -65,6 +66,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualPlanned(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorVendorFailureConditionErrors(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorVendorFailureForgottenTraces(t, testTel,

@@ -74,7 +74,7 @@ func vendorIncident() Dashboard {
 				query{`round(sum(increase(vendor_outages_total{vendor_name="$vendor"}[$__range])))`, "outages"}).
 				at(panelOutagesFound, 16, 6, 4, 4),
 			stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
-				query{`max_over_time((` + perMinute("vendor_orders_total", "", failed) + `)[$__range:1m])`, "peak"}).
+				query{`max_over_time((` + perMinute("vendor_orders_total", "", failed) + `)[$__range:$__rate_interval])`, "peak"}).
 				at(panelPeak, 20, 6, 4, 4),
 
 			stat("Orders lost", "Customers' orders that the vendor broke in its largest outage in the time range; what it rejected is not among them. Exact.", "none",

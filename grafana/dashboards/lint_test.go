@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"regexp"
@@ -21,7 +22,12 @@ import (
 
 const root = "../.."
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		http.DefaultClient.CloseIdleConnections()
+		os.Exit(status)
+	}))
+}
 
 func TestLint(t *testing.T) {
 	d, err := declared.Read(root)

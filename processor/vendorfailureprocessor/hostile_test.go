@@ -157,7 +157,7 @@ func TestEndlessMembers(t *testing.T) {
 		`{"meta":{"other":1},"meta.req.method":"POST"}`:                        "POST",
 		`{` + strings.Repeat(`"http":{},`, 10_000) + `"http.method":"DELETE"}`: "DELETE",
 	} {
-		l := readLine(addRecord(ld, body), nil)
+		l := readLine(&asked{record: addRecord(ld, body)}, nil)
 		assert.Equal(t, want, l.field(methodNames).String(), "%.80s", body)
 	}
 }

@@ -48,6 +48,19 @@ func TestReplay(t *testing.T) {
 		require.NoError(t, replay.Run(t.Context(), recorded, to))
 		assert.Equal(t, 366, replay.LogLines)
 	})
+	t.Run("sends a part", func(t *testing.T) {
+		to, _ := server(t, http.StatusNoContent)
+		middle := recorded.Truth.Marks["driverStart"].Add(4 * time.Second)
+		before, after := Replay{Until: middle}, Replay{From: middle}
+		require.NoError(t, before.Run(t.Context(), recorded, to))
+		require.NoError(t, after.Run(t.Context(), recorded, to))
+		assert.Positive(t, before.TraceRequests)
+		assert.Positive(t, after.TraceRequests)
+		assert.Equal(t, 5, before.TraceRequests+after.TraceRequests)
+		assert.Positive(t, before.LogLines)
+		assert.Positive(t, after.LogLines)
+		assert.Equal(t, 368, before.LogLines+after.LogLines)
+	})
 	t.Run("stops at a refusal", func(t *testing.T) {
 		to, got := server(t, http.StatusServiceUnavailable)
 		var replay Replay

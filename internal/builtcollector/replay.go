@@ -21,6 +21,8 @@ type Replay struct {
 	// Speed is how many times as fast as it was recorded everything is sent, 1 for real time. 0 is as fast as the
 	// Collector takes it.
 	Speed float64
+	// From and Until bound what is sent, by the recorded time of a request; zero is no bound.
+	From, Until time.Time
 	// DropOrderLines is how many log lines of orders are left out.
 	DropOrderLines int
 
@@ -33,12 +35,18 @@ func (r *Replay) Run(ctx context.Context, what *recording.Recording, to *Collect
 	p := pace{speed: r.Speed}
 	err := what.Replay(
 		func(at time.Time, request []byte) error {
+			if r.leavesOut(at) {
+				return nil
+			}
 			if err := p.wait(ctx, at); err != nil {
 				return err
 			}
 			return r.traces(ctx, to.OTLP+"/v1/traces", request)
 		},
 		func(at time.Time, request []byte) error {
+			if r.leavesOut(at) {
+				return nil
+			}
 			if err := p.wait(ctx, at); err != nil {
 				return err
 			}
@@ -48,6 +56,10 @@ func (r *Replay) Run(ctx context.Context, what *recording.Recording, to *Collect
 		return fmt.Errorf("replay: %w; the Collector's log is %s", err, to.Log)
 	}
 	return nil
+}
+
+func (r *Replay) leavesOut(at time.Time) bool {
+	return at.Before(r.From) || !r.Until.IsZero() && !at.Before(r.Until)
 }
 
 // pace lets recorded time go by at a speed.

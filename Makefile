@@ -54,6 +54,7 @@ dist/go.mod: builder-config.yaml go.mod go.sum .tools/builder
 
 test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run all tests with the race detector, against the built Collector too
 	@for module in $(MODULES); do echo "testing $$module"; go test -C $$module -race ./...; done
+	@echo "testing a million names, without the race detector"; go test -run TestEndlessNames ./processor/vendorfailureprocessor
 
 lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and whether generated files are up to date
 	@unformatted=$$(gofmt -l $(GOFILES)); [[ -z $$unformatted ]] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }

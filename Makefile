@@ -13,7 +13,7 @@ MODULES := . $(filter-out tools,$(patsubst ./%/go.mod,%,$(shell find . -mindepth
 GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo run build test lint generate check-generate bench clean
+.PHONY: help demo run build test faults lint generate check-generate bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ dist/go.mod: builder-config.yaml go.mod go.sum .tools/builder
 test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run all tests with the race detector, against the built Collector too
 	@for module in $(MODULES); do echo "testing $$module"; go test -C $$module -race ./...; done
 	@echo "testing a million names, without the race detector"; go test -run TestEndlessNames ./processor/vendorfailureprocessor
+
+faults: $(COLLECTOR) ## stop, reload, kill, refuse and overload the built Collector at full length: a quarter of an hour
+	@go test -C faults -race -count=1 -v -timeout 60m . -args -rounds 500
 
 lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and whether generated files are up to date
 	@unformatted=$$(gofmt -l $(GOFILES)); [[ -z $$unformatted ]] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }

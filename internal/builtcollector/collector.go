@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
 )
@@ -18,8 +19,9 @@ const Path = "dist/otelcol-vendorfailure"
 
 // Collector is a running Collector. Who starts it calls Stop or Kill.
 type Collector struct {
-	// OTLP, Loki and Metrics are the URLs where it listens, without a path.
-	OTLP, Loki, Metrics string
+	// OTLP, OTLPGRPC, Loki and Metrics are the URLs where it listens, without a path. At OTLPGRPC it does so only where
+	// the configuration has it.
+	OTLP, OTLPGRPC, Loki, Metrics string
 	*process.Process
 }
 
@@ -33,7 +35,7 @@ func Check(root string) error {
 
 // Start runs the Collector with one of the configurations in examples/ and returns when it listens. It runs in root,
 // the repository, and prints into the folder out. To its environment are added env and the variables by which the
-// configurations take their ports: free ones, or those that the caller's environment asks for.
+// configurations take their ports: free ones, or those that env or the caller's environment asks for.
 func Start(ctx context.Context, root, config, out string, env ...string) (*Collector, error) {
 	if err := Check(root); err != nil {
 		return nil, err
@@ -59,21 +61,22 @@ func Start(ctx context.Context, root, config, out string, env ...string) (*Colle
 }
 
 func (c *Collector) choosePorts(command *exec.Cmd) error {
-	var grpc string // nobody sends there
 	for _, endpoint := range []struct {
 		variable string
 		url      *string
 	}{
-		{"OTLP_GRPC_PORT", &grpc},
+		{"OTLP_GRPC_PORT", &c.OTLPGRPC},
 		{"OTLP_HTTP_PORT", &c.OTLP},
 		{"LOKI_PORT", &c.Loki},
 		{"METRICS_PORT", &c.Metrics},
 	} {
-		want := os.Getenv(endpoint.variable)
-		if want == "" {
-			want = "0"
+		want := ""
+		for _, variable := range command.Env { // the last one counts
+			if port, ok := strings.CutPrefix(variable, endpoint.variable+"="); ok {
+				want = port
+			}
 		}
-		listener, err := net.Listen("tcp", "127.0.0.1:"+want)
+		listener, err := listen(want)
 		if err != nil {
 			return fmt.Errorf("%s=%s cannot be used: %w; stop what listens there, or unset %s to get a free port",
 				endpoint.variable, want, err, endpoint.variable)
@@ -85,4 +88,11 @@ func (c *Collector) choosePorts(command *exec.Cmd) error {
 		command.Env = append(command.Env, fmt.Sprintf("%s=%d", endpoint.variable, address.Port))
 	}
 	return nil
+}
+
+func listen(port string) (net.Listener, error) {
+	if port == "" {
+		return process.ListenOnFreePort()
+	}
+	return net.Listen("tcp", "127.0.0.1:"+port)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -71,6 +72,12 @@ func (p *Process) waitUntil(ctx context.Context, ready func(context.Context) boo
 	}
 }
 
+// ID is the number by which the operating system knows the process.
+func (p *Process) ID() int { return p.command.Process.Pid }
+
+// Signal sends the process a signal.
+func (p *Process) Signal(signal os.Signal) error { return p.command.Process.Signal(signal) }
+
 // Stop lets the process finish what it does and waits for its end.
 func (p *Process) Stop() error {
 	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -123,10 +130,24 @@ func status(ctx context.Context, url string) (int, bool) {
 
 // FreeAddress returns host:port on the loopback interface, where nothing listened a moment ago.
 func FreeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := ListenOnFreePort()
 	if err != nil {
 		return "", err
 	}
 	defer listener.Close()
 	return listener.Addr().String(), nil
+}
+
+// ListenOnFreePort listens on the loopback interface, on a port that systems do not give to outgoing connections. So
+// none of those can take it while it changes hands, and it can be listened on again.
+func ListenOnFreePort() (net.Listener, error) {
+	const from, to, attempts = 10000, 32768, 100
+	var err error
+	for range attempts {
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(to-from))); err == nil {
+			return listener, nil
+		}
+	}
+	return nil, fmt.Errorf("no free port found in %d attempts: %w", attempts, err)
 }

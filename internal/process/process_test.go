@@ -2,11 +2,14 @@ package process
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -81,4 +84,37 @@ func TestAnswers(t *testing.T) {
 	s.Close()
 	assert.False(t, Answers(t.Context(), s.URL))
 	assert.False(t, Answers(t.Context(), ":"))
+}
+
+func TestFreePorts(t *testing.T) {
+	taken := map[string]bool{}
+	for range 50 {
+		listener, err := ListenOnFreePort()
+		require.NoError(t, err)
+		defer listener.Close()
+		port := listener.Addr().(*net.TCPAddr).Port
+		assert.Less(t, port, 32768, "Linux gives the ports from here on to outgoing connections")
+		assert.False(t, taken[listener.Addr().String()])
+		taken[listener.Addr().String()] = true
+	}
+	address, err := FreeAddress()
+	require.NoError(t, err)
+	assert.False(t, taken[address])
+}
+
+func TestSignal(t *testing.T) {
+	up := filepath.Join(t.TempDir(), "up")
+	shell := exec.Command("sh", "-c", `trap 'echo reloaded; exit 0' HUP; echo $$; touch $UP; while :; do sleep 0.01; done`)
+	shell.Env = append(os.Environ(), "UP="+up)
+	p, err := Start(t.Context(), "the shell", shell, filepath.Join(t.TempDir(), "log"), func(context.Context) bool {
+		_, err := os.Stat(up)
+		return err == nil
+	})
+	require.NoError(t, err)
+	defer p.Kill()
+	require.NoError(t, p.Signal(syscall.SIGHUP))
+	<-p.ended
+	printed, err := os.ReadFile(p.Log)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintf("%d\nreloaded\n", p.ID()), string(printed))
 }

@@ -95,3 +95,38 @@ func TestUnderLoad(t *testing.T) {
 	assert.Equal(t, map[string]int{"failure": goroutines * requests}, h.counts(t, "vendor.calls", "vendor.outcome"))
 	assert.Equal(t, goroutines*requests, h.spans.SpanCount())
 }
+
+// TestShutdownAmidConsume: both instances end, each twice and at the same time, while others still consume. Whatever
+// was taken is handed on and counted, before, while and after.
+func TestShutdownAmidConsume(t *testing.T) {
+	const rounds, senders, requests = 50, 4, 10
+	for range rounds {
+		h := start(t, pizzaConfig())
+		begin := make(chan struct{})
+		var wg sync.WaitGroup
+		for s := range senders {
+			wg.Go(func() {
+				<-begin
+				for n := range requests {
+					td, ld := ptrace.NewTraces(), plog.NewLogs()
+					// An own failure waits for its call: some are still open at the end.
+					addSpan(td, 1, server, orderSpan(500)).SetTraceID([16]byte{1, byte(s), byte(n)})
+					assert.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+					addRecord(ld, "http", "type", "http", "path", "/api/order", "method", "POST", "statusCode", 200)
+					assert.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+				}
+			})
+		}
+		for range 2 {
+			wg.Go(func() { <-begin; assert.NoError(t, h.traces.Shutdown(context.Background())) })
+			wg.Go(func() { <-begin; assert.NoError(t, h.logs.Shutdown(context.Background())) })
+		}
+		close(begin)
+		wg.Wait()
+		assert.Equal(t, map[string]int{"traces/own_failure": senders * requests, "logs/success": senders * requests},
+			h.counts(t, "vendor.orders", "vendor.signal", "vendor.outcome"))
+		assert.Equal(t, senders*requests, h.spans.SpanCount())
+		assert.Equal(t, senders*requests, h.lines.LogRecordCount())
+		require.NoError(t, h.tel.Shutdown(context.Background()))
+	}
+}

@@ -1,0 +1,279 @@
+package faults
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// conduct is what the cloud does with a request.
+type conduct int
+
+const (
+	accept     conduct = iota
+	unwilling          // 503
+	throttle           // 429 with Retry-After
+	reset              // the connection is reset before anything is read
+	hang               // no answer while the sender waits
+	loseAnswer         // accepted, but the connection is reset before the answer
+)
+
+// cloud is the OTLP/HTTP endpoint behind a Collector, in the place of Grafana Cloud. It keeps what it accepted.
+type cloud struct {
+	*httptest.Server
+	down chan struct{} // closed at the end: nobody hangs any longer
+
+	mu      sync.Mutex
+	conduct func(path string) conduct
+	met     map[conduct]int           // requests, by what was done with them
+	orders  map[string]map[int]string // by signal: orders that arrived, and their outcomes
+	twice   int                       // orders that arrived again
+	pushed  map[string]pmetric.Metrics
+}
+
+func newCloud(t *testing.T) *cloud {
+	c := &cloud{
+		down:    make(chan struct{}),
+		conduct: always(accept),
+		met:     map[conduct]int{},
+		orders:  map[string]map[int]string{"traces": {}, "logs": {}},
+		pushed:  map[string]pmetric.Metrics{},
+	}
+	c.Server = httptest.NewServer(c)
+	t.Cleanup(func() { close(c.down); c.CloseClientConnections(); c.Close() })
+	return c
+}
+
+func always(do conduct) func(string) conduct { return func(string) conduct { return do } }
+
+// environment is what examples/grafana-cloud.yaml wants.
+func (c *cloud) environment() []string {
+	return []string{
+		"GRAFANA_CLOUD_OTLP_ENDPOINT=" + c.URL + "/otlp",
+		"GRAFANA_CLOUD_INSTANCE_ID=123456",
+		"GRAFANA_CLOUD_API_KEY=glc_key",
+		"GRAFANA_CLOUD_BASIC_AUTH=MTIzNDU2OmdsY19rZXk=",
+	}
+}
+
+// behave changes what is done with requests, by their path, from now on.
+func (c *cloud) behave(conduct func(path string) conduct) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conduct = conduct
+}
+
+func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	do := c.conduct(r.URL.Path)
+	c.met[do]++
+	c.mu.Unlock()
+	switch do {
+	case unwilling:
+		http.Error(w, "try again", http.StatusServiceUnavailable)
+		return
+	case throttle:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "slow down", http.StatusTooManyRequests)
+		return
+	case reset:
+		resetConnection(w)
+		return
+	case hang:
+		// Only when all is read does the server notice that the sender has gone.
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+		case <-c.down:
+		}
+		return
+	}
+	if err := c.keep(r); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	} else if do == loseAnswer {
+		resetConnection(w)
+	}
+}
+
+func resetConnection(w http.ResponseWriter) {
+	connection, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	_ = connection.(*net.TCPConn).SetLinger(0)
+	_ = connection.Close()
+}
+
+// keep reads a request whole and then notes what it holds.
+func (c *cloud) keep(r *http.Request) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		unzip, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		if body, err = io.ReadAll(unzip); err != nil {
+			return err
+		}
+	}
+	// On the wire a request is the same as the data in it.
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/v1/traces"):
+		var decoder ptrace.ProtoUnmarshaler
+		td, err := decoder.UnmarshalTraces(body)
+		if err == nil {
+			c.keepTraces(td)
+		}
+		return err
+	case strings.HasSuffix(r.URL.Path, "/v1/logs"):
+		var decoder plog.ProtoUnmarshaler
+		ld, err := decoder.UnmarshalLogs(body)
+		if err == nil {
+			c.keepLogs(ld)
+		}
+		return err
+	default:
+		var decoder pmetric.ProtoUnmarshaler
+		md, err := decoder.UnmarshalMetrics(body)
+		if err == nil {
+			c.keepMetrics(md)
+		}
+		return err
+	}
+}
+
+func (c *cloud) keepTraces(td ptrace.Traces) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, span := range ss.Spans().All() {
+				if order, outcome, ok := toldOf(span); ok {
+					c.arrive("traces", order, outcome)
+				}
+			}
+		}
+	}
+}
+
+func (c *cloud) keepLogs(ld plog.Logs) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, rl := range ld.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, record := range sl.LogRecords().All() {
+				if order, outcome, ok := toldOfLine(record); ok {
+					c.arrive("logs", order, outcome)
+				}
+			}
+		}
+	}
+}
+
+func (c *cloud) arrive(signal string, order int, outcome string) {
+	if _, again := c.orders[signal][order]; again {
+		c.twice++
+	}
+	c.orders[signal][order] = outcome
+}
+
+// keepMetrics keeps the last push of each instance: its counters are cumulative.
+func (c *cloud) keepMetrics(md pmetric.Metrics) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, rm := range md.ResourceMetrics().All() {
+		id, _ := rm.Resource().Attributes().Get("service.instance.id")
+		c.pushed[id.AsString()] = md
+	}
+}
+
+// arrived is how many orders arrived, by signal and outcome, each of them once.
+func (c *cloud) arrived() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := map[string]int{}
+	for signal, orders := range c.orders {
+		for _, outcome := range orders {
+			counts[signal+" "+outcome]++
+		}
+	}
+	return counts
+}
+
+// counted is what the metrics say: vendor.orders of the last pushes, summed over the instances.
+func (c *cloud) counted() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := map[string]int{}
+	for _, md := range c.pushed {
+		for _, point := range points(md, "vendor.orders") {
+			if point.IntValue() > 0 {
+				counts[label(point, "vendor.signal")+" "+label(point, "vendor.outcome")] += int(point.IntValue())
+			}
+		}
+	}
+	return counts
+}
+
+// instances is how many Collectors have pushed metrics.
+func (c *cloud) instances() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pushed)
+}
+
+// conducts is how many requests there were, by what was done with them.
+func (c *cloud) conducts() map[conduct]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.met)
+}
+
+// points are those of a counter.
+func points(md pmetric.Metrics, name string) []pmetric.NumberDataPoint {
+	var out []pmetric.NumberDataPoint
+	for _, rm := range md.ResourceMetrics().All() {
+		for _, sm := range rm.ScopeMetrics().All() {
+			for _, metric := range sm.Metrics().All() {
+				if metric.Name() == name {
+					for _, point := range metric.Sum().DataPoints().All() {
+						out = append(out, point)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+func label(point pmetric.NumberDataPoint, name string) string {
+	value, ok := point.Attributes().Get(name)
+	if !ok {
+		return ""
+	}
+	return value.AsString()
+}
+
+// agree holds the three accounts against each other: what the shop was told to be taken, what arrived behind the
+// Collectors and what their metrics counted.
+func agree(t *testing.T, s *shop, c *cloud) bool {
+	t.Helper()
+	accepted := s.accepted()
+	return assert.Equal(t, accepted, c.arrived(), "every order that was taken arrived, with its tag") &&
+		assert.Equal(t, accepted, c.counted(), "every order that was taken was counted, once")
+}

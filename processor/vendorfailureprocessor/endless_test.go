@@ -83,6 +83,7 @@ func heap() uint64 {
 func TestEndlessNames(t *testing.T) {
 	cfg := pizzaConfig()
 	cfg.Impact.User = []string{"enduser.id", "reqBody.diner.id"}
+	cfg.Limits.Traces = 10_000 // so that all bounds are met in the first quarter
 	e := newEndless(t, cfg)
 	before := heap()
 	e.send(t, endlessOrders/4)

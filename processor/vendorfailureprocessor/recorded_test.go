@@ -3,9 +3,11 @@ package vendorfailureprocessor
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -287,6 +289,137 @@ func TestRecorded(t *testing.T) {
 			assertOnlyTagsDiffer(t, r, h)
 		})
 	}
+}
+
+// TestRecordedInPieces: every span and every line in a request of its own, in random order, counts as whole requests do.
+// Calls are tagged alike; an order that passes before its call is blamed but cannot be tagged, for it is not held.
+func TestRecordedInPieces(t *testing.T) {
+	by := []string{"vendor.name", "vendor.signal", "vendor.outcome", "vendor.failure.reason", "vendor.caller"}
+	for _, tc := range []struct {
+		recording string
+		shuffles  uint64
+	}{{"chaos-fail", 3}, {"db-fail", 3}, {"otlp-logs", 3}, {"incident", 1}} {
+		t.Run(tc.recording, func(t *testing.T) {
+			r := open(t, tc.recording)
+			whole := start(t, pizzaConfig())
+			whole.replay(t, r)
+			whole.shutdown(t)
+
+			for seed := range tc.shuffles {
+				synctest.Test(t, func(t *testing.T) { // no time passes, so no order settles before its call has come
+					h := start(t, pizzaConfig())
+					pieces := pieces(h, r)
+					rand.New(rand.NewPCG(seed, 0)).Shuffle(len(pieces), func(i, j int) { pieces[i], pieces[j] = pieces[j], pieces[i] })
+					for _, send := range pieces {
+						require.NoError(t, send())
+					}
+					h.shutdown(t)
+					for _, metric := range []string{"vendor.orders", "vendor.calls"} {
+						assert.Equal(t, whole.counts(t, metric, by...), h.counts(t, metric, by...), "%s, seed %d", metric, seed)
+					}
+					records := []string{"vendor.signal", "vendor.role"}
+					assert.Equal(t, whole.counts(t, "vendor.records", records...), h.counts(t, "vendor.records", records...), "seed %d", seed)
+					all, these := whole.tagged(), h.tagged()
+					assert.Equal(t, all["Client"], these["Client"])
+					assert.Equal(t, all["factory"], these["factory"])
+					assert.LessOrEqual(t, these["Server"], all["Server"])
+				})
+			}
+		})
+	}
+}
+
+// pieces are the ways to send each span and each line of a recording by itself.
+func pieces(h *harness, r *recording.Recording) (send []func() error) {
+	for _, td := range r.Traces() {
+		for _, rs := range td.ResourceSpans().All() {
+			for _, ss := range rs.ScopeSpans().All() {
+				for _, s := range ss.Spans().All() {
+					send = append(send, func() error {
+						one := ptrace.NewTraces()
+						only := one.ResourceSpans().AppendEmpty()
+						rs.Resource().CopyTo(only.Resource())
+						scope := only.ScopeSpans().AppendEmpty()
+						ss.Scope().CopyTo(scope.Scope())
+						s.CopyTo(scope.Spans().AppendEmpty())
+						return h.traces.ConsumeTraces(context.Background(), one)
+					})
+				}
+			}
+		}
+	}
+	for _, ld := range r.Logs() {
+		for _, rl := range ld.ResourceLogs().All() {
+			for _, sl := range rl.ScopeLogs().All() {
+				for _, line := range sl.LogRecords().All() {
+					send = append(send, func() error {
+						one := plog.NewLogs()
+						only := one.ResourceLogs().AppendEmpty()
+						rl.Resource().CopyTo(only.Resource())
+						scope := only.ScopeLogs().AppendEmpty()
+						sl.Scope().CopyTo(scope.Scope())
+						line.CopyTo(scope.LogRecords().AppendEmpty())
+						return h.logs.ConsumeLogs(context.Background(), one)
+					})
+				}
+			}
+		}
+	}
+	return send
+}
+
+// TestAnotherClientOfTheVendor: a logger that posts every line to the vendor's host at another path, and is refused
+// each time, is no failed call, whether it does so within an order's trace or in one of its own.
+func TestAnotherClientOfTheVendor(t *testing.T) {
+	const posts = 854
+	plain, h := start(t, pizzaConfig()), start(t, pizzaConfig())
+	plain.replay(t, open(t, "healthy"))
+
+	requests := open(t, "healthy").Traces()
+	var orders []ptrace.Span
+	for _, td := range requests {
+		eachSpan(td, func(s ptrace.Span) {
+			if s.Kind() == server {
+				orders = append(orders, s)
+			}
+		})
+	}
+	for n := range posts {
+		td := requests[n%len(requests)]
+		s := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().AppendEmpty()
+		order := orders[n%len(orders)]
+		order.CopyTo(s)
+		s.SetSpanID(pcommon.SpanID{1, 6: byte(n >> 8), 7: byte(n)})
+		if n%2 == 0 {
+			s.SetTraceID(pcommon.TraceID{1, 14: byte(n >> 8), 15: byte(n)})
+		}
+		s.SetKind(client)
+		s.SetName("POST")
+		s.Attributes().Clear()
+		put(s.Attributes(), []any{
+			"http.request.method", "POST", "url.full", "http://127.0.0.1:4000/api/log", "url.path", "/api/log",
+			"server.address", "127.0.0.1", "server.port", 4000, "http.response.status_code", 401, "error.type", "401",
+		})
+		failedWith("")(s)
+	}
+	for _, td := range requests {
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	}
+	for _, ld := range open(t, "healthy").Logs() {
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+	}
+	plain.shutdown(t)
+	h.shutdown(t)
+
+	by := []string{"vendor.name", "vendor.signal", "vendor.outcome", "vendor.failure.reason", "vendor.caller"}
+	for _, metric := range []string{"vendor.orders", "vendor.calls"} {
+		assert.Equal(t, plain.counts(t, metric, by...), h.counts(t, metric, by...), metric)
+	}
+	assert.NotContains(t, h.counts(t, "vendor.calls", "vendor.outcome"), "failure")
+	assert.Empty(t, h.tagged())
+	assert.Empty(t, h.counts(t, "vendor.outages", "vendor.name"))
+	role := []string{"vendor.signal", "vendor.role"}
+	assert.Equal(t, posts, h.counts(t, "vendor.records", role...)["traces/other"]-plain.counts(t, "vendor.records", role...)["traces/other"])
 }
 
 // TestOvenIsFull: with the rule that this vendor's 503 means rejected, spans tell what its answer tells in lines.

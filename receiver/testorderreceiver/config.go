@@ -1,0 +1,233 @@
+package testorderreceiver
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/receiver/testorderreceiver/internal/metadata"
+)
+
+// Config is the configuration of the test_order receiver.
+type Config struct {
+	// Interval is the time from one run to the next, plus up to a tenth of it.
+	Interval time.Duration `mapstructure:"interval"`
+	// Timeout is how long a whole run may take, steps that always run included.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// CollectionInterval is how often the metrics are told again.
+	CollectionInterval time.Duration `mapstructure:"collection_interval"`
+	// MaxOrdersPerDay is how many runs may start on one day (UTC) from the Collector's start on.
+	MaxOrdersPerDay int `mapstructure:"max_orders_per_day"`
+	// Vendor is the value of vendor.name. Required.
+	Vendor string `mapstructure:"vendor"`
+	// HTTP is how requests are sent: TLS, proxy, authentication, time-out of one request.
+	HTTP confighttp.ClientConfig `mapstructure:"http"`
+	// Steps of a run, in order. Required.
+	Steps []StepConfig `mapstructure:"steps"`
+	// Each metric can be turned off.
+	metadata.MetricsBuilderConfig `mapstructure:",squash"`
+}
+
+// StepConfig is one step: a request, or the verification of a token.
+type StepConfig struct {
+	// Name is the value of probe.step. Required and unique.
+	Name string `mapstructure:"name"`
+	// Vendor is whom the step speaks for; "" is ourselves. Not given, it is the receiver's vendor, but ourselves for a
+	// step that always runs and for one that captures what another sends as its bearer token: a login.
+	Vendor *string `mapstructure:"vendor"`
+	// Blame are texts of answers that show a vendor's failure. Where given, an unexpected status speaks for the vendor
+	// only if the answer has one of them, and no answer at all speaks for ourselves.
+	Blame []string `mapstructure:"blame"`
+	// Always makes the step run whatever failed before, if what it needs was captured.
+	Always bool `mapstructure:"always"`
+	// Request is sent.
+	Request *RequestConfig `mapstructure:"request"`
+	// JWT is verified.
+	JWT *JWTConfig `mapstructure:"jwt"`
+	// Expect says what the answer to Request must be.
+	Expect ExpectConfig `mapstructure:"expect"`
+	// Capture are paths into the answer's JSON, by the name under which later steps know what is there.
+	Capture map[string]string `mapstructure:"capture"`
+}
+
+// RequestConfig is an HTTP request.
+type RequestConfig struct {
+	// Method is GET unless given, POST with a body.
+	Method string `mapstructure:"method"`
+	// URL is where to. Required.
+	URL string `mapstructure:"url"`
+	// Headers are sent along.
+	Headers configopaque.MapList `mapstructure:"headers"`
+	// Bearer is the token of an Authorization header.
+	Bearer configopaque.String `mapstructure:"bearer"`
+	// JSON is the body, as YAML.
+	JSON jsonText `mapstructure:"json"`
+	// Body is the body, as it is.
+	Body configopaque.String `mapstructure:"body"`
+	// FollowRedirects follows up to five redirects on the same host.
+	FollowRedirects bool `mapstructure:"follow_redirects"`
+}
+
+// ExpectConfig says what an answer must be.
+type ExpectConfig struct {
+	// Status are the status codes that are right, any from 200 to 299 unless given.
+	Status statusCodes `mapstructure:"status"`
+	// JSON are values that must be at paths of the answer.
+	JSON map[string]jsonText `mapstructure:"json"`
+	// Has are paths at which the answer must have something.
+	Has []string `mapstructure:"has"`
+	// MaxDuration makes a success that took longer a failure, reason slow. 0 is off.
+	MaxDuration time.Duration `mapstructure:"max_duration"`
+}
+
+// JWTConfig verifies a JSON Web Token (RFC 7519).
+type JWTConfig struct {
+	// Token is what is verified. Required.
+	Token configopaque.String `mapstructure:"token"`
+	// JWKS is the URL of the keys (RFC 7517). Required.
+	JWKS string `mapstructure:"jwks"`
+	// Algorithms may have signed it (RFC 7518, section 3.1), all that use public keys unless given.
+	Algorithms []string `mapstructure:"algorithms"`
+	// Leeway is how far the two clocks may differ.
+	Leeway time.Duration `mapstructure:"leeway"`
+	// Claims are values that must be at paths of the token's claims.
+	Claims map[string]jsonText `mapstructure:"claims"`
+}
+
+// statusCodes is one status code or a list of them.
+type statusCodes []int
+
+// UnmarshalScalar takes a single code.
+func (s *statusCodes) UnmarshalScalar(value confmap.ScalarValue) error {
+	code, ok := value.GetRaw().(int)
+	if !ok {
+		return confmap.ErrValueNotApplicable
+	}
+	*s = statusCodes{code}
+	return nil
+}
+
+// Unmarshal reads the configuration, on top of the defaults.
+func (c *JWTConfig) Unmarshal(conf *confmap.Conf) error {
+	c.Leeway = defaultLeeway
+	return conf.Unmarshal(c)
+}
+
+const (
+	defaultLeeway = time.Minute
+	maxSteps      = 20 // each has a series for each reason
+)
+
+func newDefaultConfig() *Config {
+	c := &Config{
+		Interval:             time.Minute,
+		Timeout:              45 * time.Second,
+		CollectionInterval:   15 * time.Second,
+		MaxOrdersPerDay:      1500,
+		HTTP:                 confighttp.NewDefaultClientConfig(),
+		MetricsBuilderConfig: metadata.DefaultMetricsBuilderConfig(),
+	}
+	c.HTTP.DisableKeepAlives = true
+	return c
+}
+
+// Validate finds every fault of the configuration and says, for each, the key, the value and what would be right.
+// Values that may be secrets are not told.
+func (c *Config) Validate() error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Interval < time.Second {
+		fault("interval: %s is shorter than a second; write a duration such as 1m", c.Interval)
+	}
+	if c.Timeout <= 0 {
+		fault("timeout: %s is not positive; write a duration such as 45s", c.Timeout)
+	}
+	if c.CollectionInterval <= 0 {
+		fault("collection_interval: %s is not positive; write a duration such as 15s", c.CollectionInterval)
+	} else if c.CollectionInterval > 4*time.Minute {
+		fault("collection_interval: %s is too long, Prometheus forgets a series after five minutes; write a duration such as 15s", c.CollectionInterval)
+	}
+	if c.MaxOrdersPerDay <= 0 {
+		fault("max_orders_per_day: %d is not positive; write how many orders a day are still right, such as 1500", c.MaxOrdersPerDay)
+	}
+	if c.Vendor == "" {
+		fault("vendor: \"\" is empty; write the vendor's name, as vendor_failure has it")
+	}
+	if c.HTTP.Endpoint != "" {
+		fault("http.endpoint: each request has a URL of its own; remove this key")
+	}
+	if c.HTTP.Cookies.HasValue() {
+		fault("http.cookies: each run keeps its own cookies and no run those of another; remove this key")
+	}
+	if !c.HTTP.DisableKeepAlives {
+		fault("http.keepalive: each request has a connection of its own, as a new customer's has; remove this key")
+	}
+	for name := range c.HTTP.Headers.Iter {
+		if ours(name) {
+			fault("http.headers: %s is the mark of a test order; remove it", name)
+		}
+	}
+	_, faults := newSteps(c)
+	return errors.Join(append(errs, faults...)...)
+}
+
+// ours tells whether a header is one by which others know the test order.
+func ours(header string) bool {
+	return strings.EqualFold(header, "User-Agent") || strings.EqualFold(header, "traceparent")
+}
+
+// checkURL returns what is wrong with a URL, without telling what may be secret in it. Its host must not be templated:
+// an answer would choose who gets the passwords and tokens.
+func checkURL(raw string) error {
+	scheme, rest, found := strings.Cut(raw, "://")
+	if raw == "" || !found || scheme != "http" && scheme != "https" {
+		return errors.New("it does not begin with http:// or https://; write a URL such as https://shop.example.com/api/order")
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host := rest[:end]
+	if strings.Contains(host, "{{") {
+		return errors.New("its host has {{; write the host, only path and query can have what was captured")
+	}
+	if strings.Contains(host, "@") {
+		return errors.New("it has a user or password; write them into a header, or use http.auth")
+	}
+	u, err := url.Parse(scheme + "://" + host)
+	if err != nil || u.Hostname() == "" {
+		return errors.New("its host cannot be read; write a URL such as https://shop.example.com/api/order")
+	}
+	if number, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || number == 0) {
+		return errors.New("its port is none; write one from 1 to 65535")
+	}
+	return nil
+}
+
+// isMethod tells whether s can be an HTTP method (RFC 9110, section 9.1).
+func isMethod(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+}
+
+// method returns the request's method.
+func (r *RequestConfig) method() string {
+	switch {
+	case r.Method != "":
+		return r.Method
+	case r.hasJSON() || r.Body != "":
+		return http.MethodPost
+	}
+	return http.MethodGet
+}
+
+func (r *RequestConfig) hasJSON() bool { return r.JSON != "" && r.JSON != "null" }

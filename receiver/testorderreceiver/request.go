@@ -1,0 +1,285 @@
+package testorderreceiver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tidwall/gjson"
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/publicsuffix"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
+)
+
+const (
+	// maxAnswer bounds what is read of an answer, in bytes. A longer one is a bad response.
+	maxAnswer    = 1 << 20
+	maxRedirects = 5
+)
+
+// A request is what a step sends and what must come back.
+type request struct {
+	method  string
+	url     template
+	headers []header
+	bearer  template
+	body    template
+	isJSON  bool
+	follow  bool
+	expect  expectation
+}
+
+type header struct {
+	name  string
+	value template
+}
+
+type expectation struct {
+	status      []int
+	json        []field
+	has         []string
+	maxDuration time.Duration
+}
+
+// A failure says why a step failed. Its detail is for people and holds nothing of an answer or of the configuration's
+// values.
+type failure struct {
+	reason reason.Reason
+	detail string
+	// status of the answer, 0 where there was none.
+	status int
+	// unblamed says that it is ours whomever the step speaks for: nothing was sent, or the answer has none of the texts
+	// that show the vendor's failure.
+	unblamed bool
+}
+
+// sender sends the requests of one run.
+type sender struct {
+	client    *http.Client
+	userAgent string
+	jar       http.CookieJar
+}
+
+// newSender returns a sender that knows no cookies.
+func newSender(client *http.Client, userAgent string) *sender {
+	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // it never fails
+	return &sender{client: client, userAgent: userAgent, jar: jar}
+}
+
+// An answer is what came back.
+type answer struct {
+	status int
+	body   []byte
+}
+
+// send makes the request and reads the answer, up to a bound.
+func (s *sender) send(ctx context.Context, r *request, c captured, traceparent string) (a answer, f *failure) {
+	req, err := http.NewRequestWithContext(ctx, r.method, r.address(c), strings.NewReader(r.content(c)))
+	if err != nil {
+		return a, &failure{reason: reason.BadResponse, detail: "what was captured makes no URL", unblamed: true}
+	}
+	if len(r.body) == 0 {
+		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
+	}
+	if r.isJSON {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("Accept", "application/json, */*;q=0.5")
+	for _, h := range r.headers {
+		value := h.value.render(c, asIs)
+		if strings.EqualFold(h.name, "Host") {
+			req.Host = value
+		} else {
+			req.Header.Set(h.name, value)
+		}
+	}
+	if len(r.bearer) > 0 {
+		req.Header.Set("Authorization", "Bearer "+r.bearer.render(c, asIs))
+	}
+	req.Header.Set("User-Agent", s.userAgent)
+	req.Header.Set("traceparent", traceparent)
+
+	for _, values := range req.Header {
+		if !httpguts.ValidHeaderFieldValue(values[0]) {
+			return a, &failure{reason: reason.BadResponse, detail: "what was captured makes no header", unblamed: true}
+		}
+	}
+
+	client := *s.client
+	client.Jar = s.jar
+	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
+		first := via[0].URL
+		if !r.follow || len(via) > maxRedirects || next.URL.Host != first.Host || first.Scheme == "https" && next.URL.Scheme != "https" {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	response, err := client.Do(req)
+	if err != nil {
+		return a, failureOf(err)
+	}
+	defer response.Body.Close()
+	a.status = response.StatusCode
+	a.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		f = failureOf(err)
+		f.status = a.status
+	} else if len(a.body) > maxAnswer {
+		a.body = a.body[:maxAnswer]
+		f = &failure{reason: reason.BadResponse, detail: fmt.Sprintf("the answer is longer than %d bytes", maxAnswer), status: a.status}
+	}
+	return a, f
+}
+
+// address is the URL with what was captured, escaped as its path or query asks.
+func (r *request) address(c captured) string {
+	var out strings.Builder
+	escape := url.PathEscape
+	for _, part := range r.url {
+		out.WriteString(template{part}.render(c, escape))
+		if strings.Contains(part.text, "?") {
+			escape = url.QueryEscape
+		}
+	}
+	return out.String()
+}
+
+func (r *request) content(c captured) string {
+	if r.isJSON {
+		return r.body.render(c, withinString)
+	}
+	return r.body.render(c, asIs)
+}
+
+// target is the URL for telemetry: as it is in the configuration, without query, fragment and captured values.
+func (r *request) target() (full, host, port string) {
+	var text strings.Builder
+	for _, part := range r.url {
+		if part.place.name == "" {
+			text.WriteString(part.text)
+		} else {
+			text.WriteString("{{" + part.place.String() + "}}")
+		}
+	}
+	full = text.String()
+	if end := strings.IndexAny(full, "?#"); end >= 0 {
+		full = full[:end]
+	}
+	scheme, rest, _ := strings.Cut(full, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	u, err := url.Parse(scheme + "://" + authority)
+	if err != nil {
+		return full, "", ""
+	}
+	host, port = u.Hostname(), u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[scheme]
+	}
+	return full, host, port
+}
+
+// do makes the step's request and captures what came back.
+func (s *step) do(ctx context.Context, by *sender, c captured, traceparent string) (status int, f *failure) {
+	start := time.Now()
+	a, f := by.send(ctx, s.request, c, traceparent)
+	e := &s.request.expect
+	if a.status != 0 && !e.allows(a.status) {
+		// That the answer says it failed tells more than that it could not be read to its end.
+		f = &failure{reason: reason.OfStatus(a.status), detail: fmt.Sprintf("status %d is not what was expected", a.status), status: a.status}
+		if f.reason == reason.None {
+			f.reason = reason.BadResponse
+		}
+	}
+	if f == nil {
+		f = s.check(a, c)
+	}
+	if took := time.Since(start); f == nil && e.maxDuration > 0 && took > e.maxDuration {
+		f = &failure{reason: reason.Slow, detail: fmt.Sprintf("it took longer than %s", e.maxDuration), status: a.status}
+	}
+	if f != nil && len(s.blame) > 0 && (f.reason == reason.Unreachable || a.status != 0 && !e.allows(a.status)) {
+		f.unblamed = !slices.ContainsFunc(s.blame, func(text string) bool { return strings.Contains(string(a.body), text) })
+	}
+	return a.status, f
+}
+
+func (e *expectation) allows(status int) bool {
+	if len(e.status) == 0 {
+		return status >= 200 && status < 300
+	}
+	return slices.Contains(e.status, status)
+}
+
+// check looks whether a successful answer holds what it must, and captures.
+func (s *step) check(a answer, c captured) *failure {
+	e := &s.request.expect
+	if len(e.json) == 0 && len(e.has) == 0 && len(s.captures) == 0 {
+		return nil
+	}
+	bad := func(format string, args ...any) *failure {
+		return &failure{reason: reason.BadResponse, detail: fmt.Sprintf(format, args...), status: a.status}
+	}
+	if !json.Valid(a.body) {
+		return bad("the answer is not JSON")
+	}
+	parsed := gjson.ParseBytes(a.body)
+	// What can be captured is, even if the answer is bad: a login may have to be undone.
+	missing := s.take(parsed, c)
+	for _, f := range e.json {
+		if !f.holds(parsed, c) {
+			return bad("the answer's %s is not what was expected", f.path)
+		}
+	}
+	for _, path := range e.has {
+		if value := parsed.Get(path); !value.Exists() || value.Type == gjson.Null {
+			return bad("the answer has no %s", path)
+		}
+	}
+	if missing != "" {
+		return bad("the answer has no %s", missing)
+	}
+	return nil
+}
+
+// failureOf tells what a client's error means. Its text is not used: it holds the URL.
+func failureOf(err error) *failure {
+	var (
+		dns      *net.DNSError
+		cert     *tls.CertificateVerificationError
+		host     x509.HostnameError
+		unknown  x509.UnknownAuthorityError
+		invalid  x509.CertificateInvalidError
+		record   tls.RecordHeaderError
+		alert    tls.AlertError
+		netError net.Error
+	)
+	f := &failure{reason: reason.Unreachable}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
+		f.reason, f.detail = reason.Timeout, "no whole answer in time"
+	case errors.As(err, &dns):
+		f.detail = "the host's name could not be resolved"
+	case errors.As(err, &cert), errors.As(err, &host), errors.As(err, &unknown), errors.As(err, &invalid):
+		f.detail = "the host's certificate is not trusted"
+	case errors.As(err, &record), errors.As(err, &alert):
+		f.detail = "the TLS handshake failed"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		f.detail = "the connection was refused"
+	default:
+		f.detail = "the connection broke off"
+	}
+	return f
+}

@@ -1,0 +1,190 @@
+package testorderreceiver
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+	"github.com/lestrrat-go/jwx/v3/jws"
+	"github.com/lestrrat-go/jwx/v3/jwt"
+	"github.com/tidwall/gjson"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
+)
+
+// publicKeyAlgorithms are the signature algorithms whose verification takes a public key (RFC 7518, section 3.1, and
+// RFC 8037). With none, or with HMAC and the public key as its secret, anybody could sign.
+var publicKeyAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+const (
+	// keysFor is how long keys are used without being fetched again.
+	keysFor = time.Hour
+	// keysAgain is how long keys are not fetched again for a key id that is not among them.
+	keysAgain = 10 * time.Second
+	maxKeys   = 100
+)
+
+// A verification is what a step verifies of a token.
+type verification struct {
+	token      template
+	algorithms []string
+	leeway     time.Duration
+	claims     []field
+	keys       *keySet
+}
+
+// verify tells what is wrong with the token: form, algorithm, signature, times, claims, in this order.
+func (v *verification) verify(ctx context.Context, by *sender, c captured, traceparent string) *failure {
+	bad := func(format string, args ...any) *failure {
+		return &failure{reason: reason.BadResponse, detail: fmt.Sprintf(format, args...)}
+	}
+	token := []byte(v.token.render(c, asIs))
+	message, err := jws.Parse(token, jws.WithCompact())
+	if err != nil || len(message.Signatures()) != 1 {
+		return bad("the token is not well-formed")
+	}
+	header := message.Signatures()[0].ProtectedHeaders()
+	algorithm, ok := header.Algorithm()
+	if !ok || !slices.Contains(v.algorithms, algorithm.String()) {
+		return bad("the token's algorithm is not allowed")
+	}
+	id, _ := header.KeyID()
+	keys, f := v.keys.find(ctx, by, id, algorithm, traceparent)
+	if f != nil {
+		return f
+	}
+	if len(keys) == 0 {
+		return bad("the token's key is not among the vendor's")
+	}
+	var payload []byte
+	for _, key := range keys {
+		if payload, err = jws.Verify(token, jws.WithCompact(), jws.WithKey(algorithm, key), jws.WithCritValidation(true)); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return bad("the token's signature is wrong")
+	}
+	if !json.Valid(payload) || !gjson.ParseBytes(payload).IsObject() {
+		return bad("the token has no claims")
+	}
+	claims := gjson.ParseBytes(payload)
+	if wrong := v.times(claims, headerOf(token)); wrong != "" {
+		return bad("the token %s", wrong)
+	}
+	for _, claim := range v.claims {
+		if !claim.holds(claims, c) {
+			return bad("the token's claim %s is not what was expected", claim.path)
+		}
+	}
+	return nil
+}
+
+// headerOf returns the header of a well-formed token.
+func headerOf(token []byte) gjson.Result {
+	first, _, _ := bytes.Cut(token, []byte("."))
+	header, err := base64.RawURLEncoding.AppendDecode(nil, first)
+	if err != nil {
+		return gjson.Result{}
+	}
+	return gjson.ParseBytes(header)
+}
+
+// times tells whether the token is of this time. A time that the claims do not have is looked for in the header, where
+// some vendors write it (RFC 7519, section 5.3); the signature covers both.
+func (v *verification) times(claims, header gjson.Result) (wrong string) {
+	token := jwt.New()
+	for _, name := range []string{jwt.ExpirationKey, jwt.NotBeforeKey, jwt.IssuedAtKey} {
+		value := claims.Get(name)
+		if !value.Exists() {
+			value = header.Get(name)
+		}
+		if !value.Exists() {
+			continue
+		}
+		// Beyond some thousand years a time would turn over.
+		if value.Type != gjson.Number || math.Abs(value.Num) > 1e11 || token.Set(name, time.UnixMilli(int64(value.Num*1000))) != nil {
+			return "has no time as its " + name
+		}
+	}
+	if err := jwt.Validate(token, jwt.WithAcceptableSkew(v.leeway), jwt.WithClock(jwt.ClockFunc(time.Now))); err != nil {
+		return "has expired, or is of the future"
+	}
+	return ""
+}
+
+// A keySet is the keys at a URL, kept for a time. Only one run uses it at once.
+type keySet struct {
+	from    request
+	keys    jwk.Set
+	fetched time.Time
+}
+
+// find returns the keys with an id that can verify what an algorithm signed. A token without an id needs a set of one
+// key.
+func (k *keySet) find(ctx context.Context, by *sender, id string, algorithm jwa.SignatureAlgorithm, traceparent string) (found []jwk.Key, f *failure) {
+	for {
+		age := time.Since(k.fetched)
+		fresh := k.keys != nil && age < keysFor
+		if fresh {
+			if found = k.among(id, algorithm); len(found) > 0 || age < keysAgain {
+				return found, nil
+			}
+		}
+		if f = k.fetch(ctx, by, traceparent); f != nil {
+			return nil, f
+		}
+	}
+}
+
+func (k *keySet) among(id string, algorithm jwa.SignatureAlgorithm) (found []jwk.Key) {
+	for i := range k.keys.Len() {
+		key, ok := k.keys.Key(i)
+		if !ok || key.KeyType() == jwa.OctetSeq() || jwk.IsUnsupportedKey(key) {
+			continue
+		}
+		if has, _ := key.KeyID(); id != "" && has != id || id == "" && k.keys.Len() > 1 {
+			continue
+		}
+		if use, ok := key.KeyUsage(); ok && use != "" && use != jwk.ForSignature.String() {
+			continue
+		}
+		if of, ok := key.Algorithm(); ok && of.String() != algorithm.String() {
+			continue
+		}
+		found = append(found, key)
+	}
+	return found
+}
+
+func (k *keySet) fetch(ctx context.Context, by *sender, traceparent string) *failure {
+	a, f := by.send(ctx, &k.from, nil, traceparent)
+	if a.status != 0 && (a.status < 200 || a.status > 299) {
+		f = &failure{reason: reason.OfStatus(a.status), detail: fmt.Sprintf("the vendor's keys were answered with status %d", a.status), status: a.status}
+		if f.reason == reason.None {
+			f.reason = reason.BadResponse
+		}
+	} else if f != nil {
+		f.detail = "the vendor's keys: " + f.detail
+	}
+	if f != nil {
+		return f
+	}
+	bad := &failure{reason: reason.BadResponse, detail: "the vendor's keys cannot be read", status: a.status}
+	if !json.Valid(a.body) || gjson.GetBytes(a.body, "keys.#").Int() > maxKeys {
+		return bad
+	}
+	keys, err := jwk.Parse(a.body)
+	if err != nil {
+		return bad
+	}
+	k.keys, k.fetched = keys, time.Now()
+	return nil
+}

@@ -127,16 +127,14 @@ const (
 )
 
 func newDefaultConfig() *Config {
-	c := &Config{
+	return &Config{
 		Interval:             time.Minute,
 		Timeout:              45 * time.Second,
 		CollectionInterval:   15 * time.Second,
 		MaxOrdersPerDay:      1500,
 		HTTP:                 confighttp.NewDefaultClientConfig(),
-		MetricsBuilderConfig: metadata.DefaultMetricsBuilderConfig(),
+		MetricsBuilderConfig: metadata.NewDefaultMetricsBuilderConfig(),
 	}
-	c.HTTP.DisableKeepAlives = true
-	return c
 }
 
 // Validate finds every fault of the configuration and says, for each, the key, the value and what would be right.
@@ -166,9 +164,6 @@ func (c *Config) Validate() error {
 	}
 	if c.HTTP.Cookies.HasValue() {
 		fault("http.cookies: each run keeps its own cookies and no run those of another; remove this key")
-	}
-	if !c.HTTP.DisableKeepAlives {
-		fault("http.keepalive: each request has a connection of its own, as a new customer's has; remove this key")
 	}
 	for name := range c.HTTP.Headers.Iter {
 		if ours(name) {

@@ -148,7 +148,6 @@ func TestWrong(t *testing.T) {
 		{"no orders", `{max_orders_per_day: 0}`, "max_orders_per_day: 0 is not positive; write how many"},
 		{"endpoint", `{http: {endpoint: "http://a"}}`, "http.endpoint: each request has a URL of its own; remove"},
 		{"cookies", `{http: {cookies: {}}}`, "http.cookies: each run keeps its own cookies"},
-		{"keep-alive", `{http: {keepalive: {max_idle_conns: 3}}}`, "http.keepalive: each request has a connection of its own"},
 		{"user agent for all", `{http: {headers: {user-agent: me}}}`, "http.headers: user-agent is the mark of a test order; remove it"},
 		{"unknown key", `{intervall: 1m}`, "intervall"},
 

@@ -329,6 +329,7 @@ func TestNobody(t *testing.T) {
 // TestTLS: the certificates of the configuration are those that are trusted.
 func TestTLS(t *testing.T) {
 	s := unstartedShop(nil)
+	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
@@ -338,6 +339,7 @@ func TestTLS(t *testing.T) {
 		h := start(t, pizzaConfig(t, s.URL, fmt.Sprintf("http: {tls: {ca_file: %q}}", ca)))
 		h.oneRun(t)
 		h.tells(t, "success")
+		assert.Equal(t, 2, s.requests()[0].ProtoMajor)
 	})
 	t.Run("not trusted", func(t *testing.T) {
 		h := start(t, pizzaConfig(t, s.URL))

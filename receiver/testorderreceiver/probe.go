@@ -183,5 +183,4 @@ func (p *probe) end(ctx context.Context) {
 	defer release()
 	p.running.Wait()
 	p.quit()
-	p.client.CloseIdleConnections()
 }

@@ -92,6 +92,8 @@ func (s *sender) send(ctx context.Context, r *request, c captured, traceparent s
 	if err != nil {
 		return a, &failure{reason: reason.BadResponse, detail: "what was captured makes no URL", unblamed: true}
 	}
+	// As a new customer's: a connection that was kept would not notice that nobody can make one.
+	req.Close = true
 	if len(r.body) == 0 {
 		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
 	}

@@ -311,7 +311,7 @@ func series(md pmetric.Metrics) map[string]float64 {
 	for _, rm := range md.ResourceMetrics().All() {
 		for _, sm := range rm.ScopeMetrics().All() {
 			for _, m := range sm.Metrics().All() {
-				points := pmetric.NewNumberDataPointSlice()
+				var points pmetric.NumberDataPointSlice
 				if m.Type() == pmetric.MetricTypeSum {
 					points = m.Sum().DataPoints()
 				} else {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -215,12 +216,15 @@ func (c *cloud) arrived() map[string]int {
 	return counts
 }
 
-// counted is what the metrics say: vendor.orders of the last pushes, summed over the instances.
-func (c *cloud) counted() map[string]int {
+// counted is what the metrics say: vendor.orders of the last pushes, summed over these instances or all.
+func (c *cloud) counted(instances ...string) map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counts := map[string]int{}
-	for _, md := range c.pushed {
+	for instance, md := range c.pushed {
+		if len(instances) > 0 && !slices.Contains(instances, instance) {
+			continue
+		}
 		for _, point := range points(md, "vendor.orders") {
 			if point.IntValue() > 0 {
 				counts[label(point, "vendor.signal")+" "+label(point, "vendor.outcome")] += int(point.IntValue())

@@ -63,7 +63,10 @@ func startWith(t *testing.T, config string, environment []string, changes ...str
 // the Collector merges several --config, and returns its path.
 func changed(t *testing.T, config, out string, changes ...string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, config))
+	if !filepath.IsAbs(config) {
+		config = filepath.Join(root, config)
+	}
+	text, err := os.ReadFile(config)
 	require.NoError(t, err)
 	merged := confmap.New()
 	for _, layer := range append([]string{string(text)}, changes...) {

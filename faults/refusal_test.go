@@ -146,6 +146,16 @@ func telemetry(do conduct) func(string) conduct {
 	}
 }
 
+// metrics does this with metrics, and accepts spans and records.
+func metrics(do conduct) func(string) conduct {
+	return func(path string) conduct {
+		if isMetrics(path) {
+			return do
+		}
+		return accept
+	}
+}
+
 func isMetrics(path string) bool { return strings.HasSuffix(path, "/v1/metrics") }
 
 // agentOf starts a Collector that hands on to another.

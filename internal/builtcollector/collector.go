@@ -3,6 +3,7 @@
 package builtcollector
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -19,8 +20,8 @@ const Path = "dist/otelcol-vendorfailure"
 
 // Collector is a running Collector. Who starts it calls Stop or Kill.
 type Collector struct {
-	// OTLP, OTLPGRPC, Loki and Metrics are the URLs where it listens, without a path. At OTLPGRPC it does so only where
-	// the configuration has it.
+	// OTLP, OTLPGRPC, Loki and Metrics are the URLs where it listens, without a path; at OTLPGRPC and Loki only where the
+	// configuration says so.
 	OTLP, OTLPGRPC, Loki, Metrics string
 	*process.Process
 }
@@ -50,14 +51,24 @@ func Start(ctx context.Context, root, config, out string, env ...string) (*Colle
 	if err := c.choosePorts(command); err != nil {
 		return nil, err
 	}
+	loki := takesLoki(root, config)
 	var err error
 	c.Process, err = process.Start(ctx, "the Collector", command, filepath.Join(out, "collector.log"), func(ctx context.Context) bool {
-		return process.Answers(ctx, c.Metrics) && process.Answers(ctx, c.OTLP) && process.Answers(ctx, c.Loki)
+		return process.Answers(ctx, c.Metrics) && process.Answers(ctx, c.OTLP) && (!loki || process.Answers(ctx, c.Loki))
 	})
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// takesLoki tells whether a configuration names the port for Loki pushes. If it cannot be read, the Collector says so.
+func takesLoki(root, config string) bool {
+	if !filepath.IsAbs(config) {
+		config = filepath.Join(root, config)
+	}
+	text, err := os.ReadFile(config)
+	return err == nil && bytes.Contains(text, []byte("LOKI_PORT"))
 }
 
 func (c *Collector) choosePorts(command *exec.Cmd) error {

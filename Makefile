@@ -13,7 +13,7 @@ MODULES := . $(filter-out tools,$(patsubst ./%/go.mod,%,$(shell find . -mindepth
 GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo run build test faults lint generate check-generate bench clean
+.PHONY: help demo run build test faults lint generate check-generate bench dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ check-generate:
 
 bench: ## set the processor beside its peers
 	@$(BENCH)
+
+dashboards-cost: .tools/prometheus ## how long each panel's query takes on a day of 20 vendors and 20 callers: some minutes
+	@cd grafana && go run ./cost $(COSTFLAGS)
 
 clean: ## remove everything that was made
 	rm -rf dist .tools

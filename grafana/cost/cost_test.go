@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/grafana/internal/declared"
+)
+
+const root = "../.."
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		http.DefaultClient.CloseIdleConnections()
+		os.Exit(status)
+	}))
+}
+
+// A day of a small shop is written, Prometheus takes it, and each panel is asked.
+func TestRun(t *testing.T) {
+	small := shop{vendors: 2, callers: 1, limit: 30, scrape: 5 * time.Minute}
+	var printed bytes.Buffer
+	require.NoError(t, run(t.Context(), &printed, small, root, time.Minute))
+	assert.Regexp(t, `2 vendors, 1 callers: \d+ series, a sample each 5m0s for a day`, printed.String())
+	assert.Regexp(t, `Vendor health +Orders by outcome A( +\d+ ms){3}\n`, printed.String())
+	assert.Regexp(t, `Vendor incident +Orders lost A( +\d+ ms){3}\n`, printed.String())
+
+	err := run(t.Context(), &printed, small, root, time.Nanosecond)
+	require.ErrorContains(t, err, "Vendor health, Orders by outcome: ")
+}
+
+func TestSeries(t *testing.T) {
+	known, err := declared.Read(root)
+	require.NoError(t, err)
+	count := func(s shop) map[string]int {
+		n := map[string]int{}
+		for _, one := range s.series(known) {
+			n[one.labels.Get("__name__")]++
+		}
+		return n
+	}
+	const signals, synthetic, reasons = 2, 2, 8
+	all := count(shop{vendors: 3, callers: 2, limit: 1e6})
+	assert.Equal(t, 3*2*signals*synthetic*(1+reasons), all["vendor_calls_total"])
+	assert.Equal(t, 2*signals*synthetic*3+3*2*signals*synthetic*reasons, all["vendor_orders_total"])
+	assert.Equal(t, 3*2*signals*synthetic*2*len(bounds), all["vendor_call_duration_seconds_bucket"])
+	assert.Equal(t, 3, all["vendor_outage"])
+	assert.Equal(t, 6, all["vendor_records_total"])
+
+	limited := count(shop{vendors: 3, callers: 2, limit: 10})
+	assert.Equal(t, 10, limited["vendor_calls_total"])
+	assert.Equal(t, 10*len(bounds), limited["vendor_call_duration_seconds_bucket"])
+}
+
+func TestGrid(t *testing.T) {
+	end := time.Date(2025, 12, 5, 20, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		points             int
+		instant            bool
+		span               time.Duration
+		step, rateInterval time.Duration
+	}{
+		{180, false, 3 * time.Hour, time.Minute, 75 * time.Second},
+		{180, false, 24 * time.Hour, 10 * time.Minute, 615 * time.Second},
+		{0, false, time.Hour, 15 * time.Second, time.Minute},
+		{0, true, 3 * time.Hour, 15 * time.Second, time.Minute},
+	} {
+		got := panel{MaxDataPoints: c.points}.grid(target{Instant: c.instant}, c.span, end, 15*time.Second)
+		want := grid{end.Add(-c.span), end, c.step, c.rateInterval, c.span}
+		if c.instant {
+			want.from = end
+		}
+		assert.Equal(t, want, got, c)
+	}
+}

@@ -1,0 +1,227 @@
+// Command cost tells how long Prometheus takes to answer each panel of the dashboards when it holds a day of a large
+// shop, and fails where that is too long:
+//
+//	make dashboards-cost
+//	go run ./cost -vendors 5 -callers 3
+//
+// The day is generated: every series that the components declare, of so many vendors and callers, at each scrape.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/grafana/internal/declared"
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/monitoring"
+)
+
+func main() {
+	shop := shop{}
+	flag.IntVar(&shop.vendors, "vendors", 20, "vendors")
+	flag.IntVar(&shop.callers, "callers", 20, "services that take orders and call vendors")
+	flag.IntVar(&shop.limit, "series", 2000, "the most series of one instrument: what is above is dropped, as the Collector's SDK does")
+	flag.DurationVar(&shop.scrape, "scrape", 15*time.Second, "between two samples of a series")
+	root := flag.String("root", "..", "the repository")
+	atMost := flag.Duration("at-most", 200*time.Millisecond, "how long a panel may take over its dashboard's own range")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout, shop, *root, *atMost); err != nil {
+		fmt.Fprintln(os.Stderr, "cost:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, print io.Writer, shop shop, root string, atMost time.Duration) error {
+	known, err := declared.Read(root)
+	if err != nil {
+		return err
+	}
+	out, err := os.MkdirTemp("", "dashboards-cost")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(out)
+
+	began := time.Now()
+	data := filepath.Join(out, "data")
+	end := time.Now().Truncate(blockLength)
+	series, err := shop.writeDay(ctx, known, data, end)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(print, "%d vendors, %d callers: %d series, a sample each %s for a day, written in %s\n\n",
+		shop.vendors, shop.callers, series, shop.scrape, time.Since(began).Round(time.Second))
+
+	prometheus, err := monitoring.StartPrometheus(ctx, root, out, monitoring.PrometheusConfig{Data: data})
+	if err != nil {
+		return err
+	}
+	defer prometheus.Kill()
+
+	fmt.Fprintf(print, "%-16s %-45s", "dashboard", "panel")
+	for _, span := range spans {
+		fmt.Fprintf(print, " %8s", span)
+	}
+	fmt.Fprintln(print)
+	var slow []string
+	for _, file := range []string{"vendor-health.json", "vendor-incident.json"} {
+		board, err := readDashboard(filepath.Join(root, "grafana/dashboards", file))
+		if err != nil {
+			return err
+		}
+		for _, panel := range board.Panels {
+			for _, target := range panel.Targets {
+				if target.DataSource.Type != "prometheus" {
+					continue
+				}
+				fmt.Fprintf(print, "%-16s %-45s", board.Title, fmt.Sprintf("%.40s %s", panel.Title, target.RefID))
+				for _, span := range spans {
+					took, err := timed(ctx, prometheus, target.Expr, panel.grid(target, span, end, shop.scrape), board.vendor())
+					if err != nil {
+						return fmt.Errorf("%s, %s: %w", board.Title, panel.Title, err)
+					}
+					fmt.Fprintf(print, " %5d ms", took.Milliseconds())
+					if span == board.span() && took > atMost {
+						slow = append(slow, fmt.Sprintf("%s, %s: %s", board.Title, panel.Title, took.Round(time.Millisecond)))
+					}
+				}
+				fmt.Fprintln(print)
+			}
+		}
+	}
+	if len(slow) > 0 {
+		return fmt.Errorf("over %s:\n%s", atMost, strings.Join(slow, "\n"))
+	}
+	return nil
+}
+
+// spans are the ranges that are looked at; the first is the dashboards' own.
+var spans = []time.Duration{3 * time.Hour, 6 * time.Hour, 24 * time.Hour}
+
+// dashboard is what is read of a dashboard's file.
+type dashboard struct {
+	Title      string
+	Time       struct{ From string }
+	Templating struct {
+		List []struct {
+			Name  string
+			Multi bool
+		}
+	}
+	Panels []panel
+}
+
+type panel struct {
+	Title         string
+	MaxDataPoints int
+	Targets       []target
+}
+
+type target struct {
+	RefID      string
+	DataSource struct{ Type string }
+	Expr       string
+	Instant    bool
+}
+
+func readDashboard(path string) (dashboard, error) {
+	var d dashboard
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		return d, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
+}
+
+// span is the dashboard's own range.
+func (d dashboard) span() time.Duration {
+	span, err := time.ParseDuration(strings.TrimPrefix(d.Time.From, "now-"))
+	if err != nil || !slices.Contains(spans, span) {
+		return spans[0]
+	}
+	return span
+}
+
+// vendor is what is chosen: all, where the dashboard lets one choose several.
+func (d dashboard) vendor() string {
+	for _, variable := range d.Templating.List {
+		if variable.Name == "vendor" && variable.Multi {
+			return ".+"
+		}
+	}
+	return vendorName(0)
+}
+
+// grid is the times for which a query is asked.
+type grid struct {
+	from, to                 time.Time
+	step, rateInterval, span time.Duration
+}
+
+// pixels is how many points Grafana asks for where a panel does not say: its width on a usual screen.
+const pixels = 1000
+
+// grid is what Grafana chooses for a target over a range that ends at end.
+func (p panel) grid(t target, span time.Duration, end time.Time, scrape time.Duration) grid {
+	step := max(scrape, roundInterval(span/time.Duration(cmp.Or(p.MaxDataPoints, pixels))))
+	g := grid{end.Add(-span), end, step, max(step+scrape, 4*scrape), span}
+	if t.Instant {
+		g.from = end
+	}
+	return g
+}
+
+// timed asks as Grafana does, all callers chosen, and returns the median of five times.
+func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, at grid, vendor string) (time.Duration, error) {
+	expr = strings.NewReplacer(
+		"$__rate_interval", at.rateInterval.String(), "$__range", at.span.String(),
+		"$vendor", vendor, "$latency_vendor", vendorName(0), "$caller", ".+", "$synthetic", "no",
+	).Replace(expr)
+	var times []time.Duration
+	for range 5 {
+		began := time.Now()
+		if _, err := prometheus.QueryRange(ctx, expr, at.from, at.to, at.step); err != nil {
+			return 0, err
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
+}
+
+// roundInterval is how Grafana rounds the step of a query.
+func roundInterval(step time.Duration) time.Duration {
+	for _, to := range []struct{ below, round time.Duration }{
+		{1500 * time.Millisecond, time.Second},
+		{3500 * time.Millisecond, 2 * time.Second},
+		{7500 * time.Millisecond, 5 * time.Second},
+		{12500 * time.Millisecond, 10 * time.Second},
+		{17500 * time.Millisecond, 15 * time.Second},
+		{25 * time.Second, 20 * time.Second},
+		{45 * time.Second, 30 * time.Second},
+		{90 * time.Second, time.Minute},
+		{210 * time.Second, 2 * time.Minute},
+		{450 * time.Second, 5 * time.Minute},
+		{750 * time.Second, 10 * time.Minute},
+	} {
+		if step < to.below {
+			return to.round
+		}
+	}
+	return 15 * time.Minute
+}

@@ -16,7 +16,7 @@ BENCH := cd bench && go run . $(BENCHFLAGS)
 .PHONY: help demo run build test faults lint generate check-generate bench dashboards-cost clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
 
 demo: $(COLLECTOR) ## replay the recorded incident into a Collector and tell whether its figures are true
 	@go run ./cmd/demo

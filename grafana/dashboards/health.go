@@ -58,25 +58,33 @@ func vendorHealth() Dashboard {
 					newest("vendor_outage", ofVendor) + ` == 1`, "{{vendor_name}}"}).
 				noData("nobody is down").colored("red").
 				at(panelDownFor, 6, 0, 4, 6),
+			stat("Last good test order", "How long ago the last test order went well, end to end. Empty where none is placed, or none ever went well.", "s",
+				query{`time() - max by (probe_name) (probe_last_success_time_seconds{` + ofVendor + `})`, "{{probe_name}}"}).
+				noData("no good test order seen").colored("green", 150.0, "orange", 300.0, "red").
+				at(panelLastGoodOrder, 10, 0, 4, 6),
 			stat("Customers' orders lost", "By the largest outage in the time range, of each vendor. Orders that the vendor rejected and test orders are not among them.", "none",
 				query{most("vendor_outage_orders", ofVendor), "{{vendor_name}}"}).
 				colored("green", 1.0, "red").link("The incident of ${__field.labels.vendor_name}", incident).
-				at(panelOrdersLost, 10, 0, 5, 6),
+				at(panelOrdersLost, 14, 0, 4, 6),
 			stat("Customers hit", "Distinct customers whose orders the vendor broke, in its largest outage in the time range. Empty where nothing names customers: see impact.user.", "none",
 				query{most("vendor_outage_users", ofVendor), "{{vendor_name}}"}).
 				noData("impact.user is not set").colored("green", 1.0, "red").
-				at(panelCustomersHit, 15, 0, 5, 6),
+				at(panelCustomersHit, 18, 0, 3, 6),
 			withDecimals(stat("Value lost", "What the lost orders were worth, in the currency of impact.unit, in the vendor's largest outage in the time range.", "none",
 				query{most("vendor_outage_value", ofVendor), "{{vendor_name}}"}), 4).
 				noData("impact.value is not set").colored("green", 1e-9, "red").
-				at(panelValueLost, 20, 0, 4, 6),
+				at(panelValueLost, 21, 0, 3, 6),
 
 			states("Outages over time", "Outages, and the windows that were announced in the configuration. An announced window does not page.",
 				outageStates,
 				query{newest("vendor_outage", ofVendor), "{{vendor_name}}"},
 				query{newest("vendor_planned", ofVendor) + " == 1", "{{vendor_name}}: announced"}).
-				mapped("/: announced$/", []state{{1, "announced", "blue"}}).
-				at(panelOutages, 0, 6, 24, 6),
+				mapped("/: announced$/", announcedStates).
+				at(panelOutages, 0, 6, 12, 6),
+			states("Test order state", "What the last test order saw, end to end. It fails while customers place no orders, too.",
+				testOrderStates, query{`min by (probe_name, vendor_name) (probe_success{` + ofVendor + `})`, "{{probe_name}}: {{vendor_name}}"}).
+				noData("no test order is placed: see the test_order receiver").
+				at(panelTestOrder, 12, 6, 12, 6),
 
 			graph("Orders by outcome", "Orders a minute: success, broken by the vendor, broken by ourselves, or rejected with a 4xx. By the signal that tells of more. With several vendors, orders that no vendor broke are everybody's.",
 				"suffix: orders/min", bars, query{perMinute("vendor_orders_total", "vendor_outcome, ", ofOrders), "{{vendor_outcome}}"}).
@@ -104,20 +112,30 @@ func vendorHealth() Dashboard {
 				withExemplars().
 				at(panelPercentiles, 16, 20, 8, 8),
 
+			graph("Test order step times", "How long each step of the last test order took: which one is slow, ours or the vendor's.", "s", lines,
+				query{`max by (probe_name, probe_step) (probe_step_duration_seconds{` + ofVendor + `})`, "{{probe_name}}: {{probe_step}}"}).
+				at(panelTestOrderSteps, 0, 28, 12, 8),
+			graph("Test orders by outcome", "Test orders a minute. Of failed ones the step that failed and why: vendor_failure where the step speaks for the vendor, own_failure where it does not.",
+				"suffix: runs/min", bars,
+				query{`sum by (probe_name, probe_outcome, probe_step, vendor_failure_reason) (rate(probe_runs_total{` + ofVendor + `}[$__rate_interval])) * 60 > 0`,
+					"{{probe_name}}: {{probe_outcome}} {{probe_step}} {{vendor_failure_reason}}"}).
+				paint("/success/", "green").
+				at(panelTestOrderFaults, 12, 28, 12, 8),
+
 			graph("Mean call latency", "Of the requests that succeeded, by vendor: who of them is slow. Told by spans alone.", "s", lines,
 				query{`sum by (vendor_name) (rate(vendor_call_duration_seconds_sum{` + ofCalls + `, vendor_signal="traces", vendor_outcome="success"}[$__rate_interval]))` +
 					` / (sum by (vendor_name) (rate(vendor_call_duration_seconds_count{` + ofCalls + `, vendor_signal="traces", vendor_outcome="success"}[$__rate_interval])) > 0)`, "{{vendor_name}}"}).
-				at(panelMeanLatency, 0, 28, 8, 8),
+				at(panelMeanLatency, 0, 36, 8, 8),
 			graph("Own failures and rejected orders: is it us", "Orders a minute that failed with no sign of a vendor, and that we answered with a 4xx. A surge of rejected ones can be a broken user table, which shows as 401s.",
 				"suffix: orders/min", lines,
 				query{perMinute("vendor_orders_total", "vendor_caller, ", ofOrders+`, vendor_outcome="own_failure"`), "{{vendor_caller}}: own_failure"},
 				query{perMinute("vendor_orders_total", "vendor_caller, ", ofOrders+`, vendor_outcome="rejected"`), "{{vendor_caller}}: rejected"}).
 				paint("/own_failure$/", "purple").paint("/rejected$/", "yellow").
-				at(panelOwnFailures, 8, 28, 8, 8),
+				at(panelOwnFailures, 8, 36, 8, 8),
 			graph("Readiness: what is seen", "Spans and log lines a minute, by what they were taken as. Where orders or calls are missing in a signal that flows, the processor's log tells the likeliest why: then nothing above can be trusted.",
 				"suffix: records/min", lines,
 				query{`sum by (vendor_signal, vendor_role) (rate(vendor_records_total[$__rate_interval])) * 60`, "{{vendor_signal}}: {{vendor_role}}"}).
-				at(panelReadiness, 16, 28, 8, 8),
+				at(panelReadiness, 16, 36, 8, 8),
 		},
 	}
 }

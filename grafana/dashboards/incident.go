@@ -54,8 +54,9 @@ func vendorIncident() Dashboard {
 			states("Timeline", "When the vendor was in an outage, when a window was announced, and what test orders saw. All times are UTC.",
 				outageStates,
 				query{newest("vendor_outage", `vendor_name="$vendor"`), "outage"},
-				query{newest("vendor_planned", `vendor_name="$vendor"`) + " == 1", "announced"}).
-				mapped("/^announced$/", []state{{1, "announced", "blue"}}).
+				query{newest("vendor_planned", `vendor_name="$vendor"`) + " == 1", "announced"},
+				query{`min by (probe_name) (probe_success{vendor_name="$vendor"})`, "test order {{probe_name}}"}).
+				mapped("/^test order/", testOrderStates).mapped("/^announced$/", announcedStates).
 				at(panelTimeline, 0, 0, 24, 6),
 
 			stat("First failed order", "In the time range, to half a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
@@ -105,7 +106,10 @@ func vendorIncident() Dashboard {
 				query{quantile(0.5, ofThis+`, vendor_signal="traces"`), "p50"},
 				query{quantile(0.95, ofThis+`, vendor_signal="traces"`), "p95"}).
 				withExemplars().
-				at(panelIncidentLatency, 0, 22, 24, 8),
+				at(panelIncidentLatency, 0, 22, 12, 8),
+			graph("Test order step times", "How long each step of the test orders took. A gap is a step that did not run.", "s", lines,
+				query{`max by (probe_name, probe_step) (probe_step_duration_seconds{vendor_name="$vendor"})`, "{{probe_name}}: {{probe_step}}"}).
+				at(panelTestOrders, 12, 22, 12, 8),
 
 			traces("Failing traces", "Traces with a call or an order that this vendor broke, as the processor tagged them.", failingTraces).
 				at(panelTraces, 0, 30, 24, 8),

@@ -121,7 +121,11 @@ type state struct {
 	text, color string
 }
 
-var outageStates = []state{{0, "works", "green"}, {1, "DOWN", "red"}}
+var (
+	outageStates    = []state{{0, "works", "green"}, {1, "DOWN", "red"}}
+	testOrderStates = []state{{0, "FAILS", "red"}, {1, "works", "green"}}
+	announcedStates = []state{{1, "announced", "blue"}}
+)
 
 func mappings(states []state) []Mapping {
 	options := map[string]MappedValue{}

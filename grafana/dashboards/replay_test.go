@@ -1,6 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -37,7 +41,13 @@ func TestIncident(t *testing.T) {
 	defer prometheus.Kill()
 	config, err := prometheus.PushFrom(filepath.Join(root, "examples/demo.yaml"), out, pushInterval)
 	require.NoError(t, err)
-	announce(t, config, began)
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"token":"t"}`)
+	}))
+	defer shop.Close()
+	configure(t, config, fmt.Sprintf(planned, began.Add(-time.Hour).Format(time.RFC3339), began.Add(time.Hour).Format(time.RFC3339)))
+	configure(t, config, fmt.Sprintf(testOrders, shop.URL, prometheus.PushURL()))
 	collector, err := builtcollector.Start(t.Context(), root, config, out, "DEMO_OUT="+out)
 	require.NoError(t, err)
 	defer collector.Kill()
@@ -109,6 +119,8 @@ func TestIncident(t *testing.T) {
 	health := vendorHealth()
 	assert.Equal(t, lost, s.value(panelOf(health, panelOrdersLost)))
 	assert.Zero(t, s.value(panelOf(health, panelBrokenNow)))
+	assert.Equal(t, 1., s.value(panelOf(health, panelTestOrder)))
+	assert.InDelta(t, 0, s.value(panelOf(health, panelLastGoodOrder)), 15)
 	for outcome, want := range map[string]float64{
 		"success":        float64(truth.Orders - truth.Failed),
 		"vendor_failure": lost,
@@ -128,17 +140,46 @@ func TestIncident(t *testing.T) {
 	}
 }
 
-// announce adds a window that is on now to a Collector's configuration.
-func announce(t *testing.T, config string, now time.Time) {
+// What the incident's configuration has besides that of the demo: a window that is on now, and test orders at a shop.
+const (
+	planned = `
+processors: {vendor_failure: {planned: [{vendor: pizza-factory, from: "%s", to: "%s", note: drill}]}}
+`
+	testOrders = `
+receivers:
+  test_order:
+    vendor: pizza-factory
+    interval: 2s
+    collection_interval: 1s
+    steps:
+      - {name: login, request: {method: PUT, url: "%[1]s/api/auth"}, expect: {status: 200}, capture: {token: token}}
+      - {name: order, request: {method: POST, url: "%[1]s/api/order", bearer: "{{token}}"}, expect: {status: 200}}
+exporters: {otlp_http/prometheus: {metrics_endpoint: "%[2]s"}}
+service: {pipelines: {metrics: {receivers: [test_order], exporters: [otlp_http/prometheus]}}}
+`
+)
+
+// configure merges YAML into a Collector's configuration.
+func configure(t *testing.T, config, more string) {
 	t.Helper()
-	var parsed map[string]any
+	var parsed, added map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(read(t, config)), &parsed))
-	parsed["processors"].(map[string]any)["vendor_failure"].(map[string]any)["planned"] = []any{map[string]any{
-		"vendor": "pizza-factory", "from": now.Add(-time.Hour).Format(time.RFC3339), "to": now.Add(time.Hour).Format(time.RFC3339), "note": "drill",
-	}}
+	require.NoError(t, yaml.Unmarshal([]byte(more), &added))
+	merge(parsed, added)
 	text, err := yaml.Marshal(parsed)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(config, text, 0o600))
+}
+
+func merge(into, from map[string]any) {
+	for key, value := range from {
+		below, ok := value.(map[string]any)
+		if there, both := into[key].(map[string]any); ok && both {
+			merge(there, below)
+		} else {
+			into[key] = value
+		}
+	}
 }
 
 func panelOf(d Dashboard, id int) Panel {

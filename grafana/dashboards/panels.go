@@ -45,18 +45,24 @@ func targets(queries []query, of Target) []Target {
 	return all
 }
 
-// points bounds how many steps a query over the dashboard's range takes, so that it stays cheap.
-const points = 180
+// How many steps a query over the dashboard's range takes at the most, so that it stays cheap: make dashboards-cost.
+// Bars stand for hundreds of series where a shop is large.
+const (
+	points    = 180
+	barPoints = 100
+)
 
 func graph(title, description, unit, style string, queries ...query) Panel {
 	field := TimeSeriesField{
 		DrawStyle: style, LineInterpolation: "linear", LineWidth: 1, ShowPoints: "auto", Stacking: Stacking{"none", "A"},
 	}
+	maxPoints := points
 	if style == bars {
+		maxPoints = barPoints
 		field.FillOpacity, field.LineWidth, field.Stacking.Mode = 80, 0, "normal"
 	}
 	return Panel{
-		Type: "timeseries", Title: title, Description: description, DataSource: &prometheus, MaxDataPoints: points,
+		Type: "timeseries", Title: title, Description: description, DataSource: &prometheus, MaxDataPoints: maxPoints,
 		Targets: targets(queries, Target{Range: true}),
 		FieldConfig: FieldConfig{
 			Defaults:  Field{Unit: unit, Min: new(float64), Color: Color{Mode: "palette-classic-by-name"}, Custom: field},

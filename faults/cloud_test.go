@@ -3,8 +3,10 @@ package faults
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,11 +14,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
 )
 
 // conduct is what the cloud does with a request.
@@ -42,6 +48,11 @@ type cloud struct {
 	orders  map[string]map[int]string // by signal: orders that arrived, and their outcomes
 	twice   int                       // orders that arrived again
 	pushed  map[string]pmetric.Metrics
+
+	// What came with a push: the account of shop, if there is one, when it arrived. Pushes go on to forward, if given.
+	shop    *shop
+	forward string
+	taken   []map[string]int
 }
 
 func newCloud(t *testing.T) *cloud {
@@ -52,9 +63,30 @@ func newCloud(t *testing.T) *cloud {
 		orders:  map[string]map[int]string{"traces": {}, "logs": {}},
 		pushed:  map[string]pmetric.Metrics{},
 	}
-	c.Server = httptest.NewServer(c)
+	listener, err := process.ListenOnFreePort()
+	require.NoError(t, err)
+	c.listen(listener)
 	t.Cleanup(func() { close(c.down); c.CloseClientConnections(); c.Close() })
 	return c
+}
+
+func (c *cloud) listen(on net.Listener) {
+	c.Server = &httptest.Server{Listener: on, Config: &http.Server{Handler: c}}
+	c.Start()
+}
+
+// leave ends all connections; from now on new ones are refused.
+func (c *cloud) leave() {
+	c.CloseClientConnections()
+	c.Close()
+}
+
+// back listens again where it was.
+func (c *cloud) back(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", c.Listener.Addr().String())
+	require.NoError(t, err)
+	c.listen(listener)
 }
 
 func always(do conduct) func(string) conduct { return func(string) conduct { return do } }
@@ -151,10 +183,18 @@ func (c *cloud) keep(r *http.Request) error {
 	default:
 		var decoder pmetric.ProtoUnmarshaler
 		md, err := decoder.UnmarshalMetrics(body)
-		if err == nil {
-			c.keepMetrics(md)
+		if err != nil {
+			return err
 		}
-		return err
+		c.keepMetrics(md)
+		if c.forward == "" {
+			return nil
+		}
+		response, err := http.Post(c.forward, "application/x-protobuf", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		return response.Body.Close()
 	}
 }
 
@@ -201,20 +241,13 @@ func (c *cloud) keepMetrics(md pmetric.Metrics) {
 		id, _ := rm.Resource().Attributes().Get("service.instance.id")
 		c.pushed[id.AsString()] = md
 	}
+	if c.shop != nil {
+		c.taken = append(c.taken, c.shop.accepted())
+	}
 }
 
 // arrived is how many orders arrived, by signal and outcome, each of them once.
-func (c *cloud) arrived() map[string]int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	counts := map[string]int{}
-	for signal, orders := range c.orders {
-		for _, outcome := range orders {
-			counts[signal+" "+outcome]++
-		}
-	}
-	return counts
-}
+func (c *cloud) arrived() map[string]int { return c.arrivedBelow(math.MaxInt) }
 
 // counted is what the metrics say: vendor.orders of the last pushes, summed over these instances or all.
 func (c *cloud) counted(instances ...string) map[string]int {
@@ -232,6 +265,58 @@ func (c *cloud) counted(instances ...string) map[string]int {
 		}
 	}
 	return counts
+}
+
+// pushes gives for each push of metrics what the shop's account was when it arrived.
+func (c *cloud) pushes() []map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.taken)
+}
+
+// began is when each instance's counters of orders started, by their own account.
+func (c *cloud) began() map[string]time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := map[string]time.Time{}
+	for instance, md := range c.pushed {
+		for _, point := range points(md, "vendor.orders") {
+			at[instance] = point.StartTimestamp().AsTime()
+		}
+	}
+	return at
+}
+
+// arrivedBelow counts as arrived does, but only orders with lower numbers than this.
+func (c *cloud) arrivedBelow(below int) map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := map[string]int{}
+	for signal, orders := range c.orders {
+		for order, outcome := range orders {
+			if order < below {
+				counts[signal+" "+outcome]++
+			}
+		}
+	}
+	return counts
+}
+
+// missing are orders that were taken and have not arrived, or not with the outcome that they had.
+func (c *cloud) missing(s *shop) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var missing []string
+	for signal, orders := range s.taken {
+		for order := range orders {
+			if c.orders[signal][order] != outcome(order) {
+				missing = append(missing, fmt.Sprint(signal, " ", order))
+			}
+		}
+	}
+	return missing
 }
 
 // instances is how many Collectors have pushed metrics.

@@ -50,6 +50,21 @@ const toShop = `{processors: {vendor_failure: {vendors: [{
 	responses: [{contains: Failed to fulfill order at factory}],
 }]}}}`
 
+// pushingOften lets a Collector push its metrics more often than every 10 s, and give up a push sooner.
+func pushingOften(to *cloud) string {
+	return `
+service:
+  telemetry:
+    metrics:
+      readers:
+        - periodic:
+            interval: 300
+            timeout: 1000
+            exporter: {otlp: {protocol: http/protobuf, endpoint: "` + to.URL + `/otlp/v1/metrics", temporality_preference: cumulative}}
+        - pull: {exporter: {prometheus: {host: localhost, port: "${env:METRICS_PORT}", without_type_suffix: false, without_units: false}}}
+`
+}
+
 func startWith(t *testing.T, config string, environment []string, changes ...string) *builtcollector.Collector {
 	t.Helper()
 	out := t.TempDir()

@@ -61,6 +61,13 @@ func (s *shop) take(n int) []int {
 	return orders
 }
 
+// given is how many numbers have been given.
+func (s *shop) given() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.orders
+}
+
 // tell sends one request about some orders and returns an error if the Collector did not acknowledge it.
 func (s *shop) tell(ctx context.Context, signal string, to *builtcollector.Collector, orders []int) error {
 	url, kind, body := to.OTLP+"/v1/traces", "application/x-protobuf", []byte(nil)

@@ -18,44 +18,47 @@ import (
 type announcer struct {
 	logger    *zap.Logger
 	telemetry *metadata.TelemetryBuilder
-	vendors   []string
-	plans     []plan
+	vendors   *vendorNames
+	plans     map[string]plan // by vendor
 	impact    ImpactConfig
 	outages   *outages
 
 	lostValue metric.Registration // nil where the configuration does not say how to read a value
 }
 
-func newAnnouncer(set component.TelemetrySettings, telemetry *metadata.TelemetryBuilder, cfg *Config) (*announcer, error) {
-	a := &announcer{logger: set.Logger, telemetry: telemetry, plans: newPlans(cfg), impact: cfg.Impact}
-	for _, v := range cfg.Vendors {
-		a.vendors = append(a.vendors, v.Name)
-	}
+func newAnnouncer(set component.TelemetrySettings, telemetry *metadata.TelemetryBuilder, cfg *Config, vendors *vendorNames) (*announcer, error) {
+	a := &announcer{logger: set.Logger, telemetry: telemetry, vendors: vendors, plans: newPlans(cfg), impact: cfg.Impact}
 	a.outages = newOutages(cfg.Outage, len(cfg.Vendors), a.announce)
-	for v := range a.vendors {
-		for _, chaos := range []bool{false, true} {
-			telemetry.Outages.Add(context.Background(), 0, a.chaos(v, chaos))
-		}
+	a.outages.appeared = a.begin
+	for v := range cfg.Vendors {
+		a.begin(int16(v))
 	}
 	return a, a.observe(set)
 }
 
-func (a *announcer) vendor(v int) metric.MeasurementOption {
-	return metric.WithAttributeSet(attribute.NewSet(attribute.String("vendor.name", a.vendors[v])))
+// begin lets the count of a vendor's outages begin at zero.
+func (a *announcer) begin(v int16) {
+	for _, chaos := range []bool{false, true} {
+		a.telemetry.Outages.Add(context.Background(), 0, a.chaos(v, chaos))
+	}
 }
 
-func (a *announcer) chaos(v int, chaos bool) metric.MeasurementOption {
-	return metric.WithAttributeSet(attribute.NewSet(attribute.String("vendor.name", a.vendors[v]), attribute.Bool("vendor.failure.chaos", chaos)))
+func (a *announcer) vendor(v int16) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(attribute.String("vendor.name", a.vendors.of(v))))
+}
+
+func (a *announcer) chaos(v int16, chaos bool) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(attribute.String("vendor.name", a.vendors.of(v)), attribute.Bool("vendor.failure.chaos", chaos)))
 }
 
 // observe registers the gauges.
 func (a *announcer) observe(set component.TelemetrySettings) error {
 	for _, register := range []func() error{
 		func() error {
-			return a.telemetry.RegisterOutageCallback(a.each(func(v int, out *outage) (int64, bool) { return number(out != nil), true }))
+			return a.telemetry.RegisterOutageCallback(a.each(func(out *outage) (int64, bool) { return number(out != nil), true }))
 		},
 		func() error {
-			return a.telemetry.RegisterOutageOrdersCallback(a.each(func(v int, out *outage) (int64, bool) {
+			return a.telemetry.RegisterOutageOrdersCallback(a.each(func(out *outage) (int64, bool) {
 				if out == nil {
 					return 0, true
 				}
@@ -63,7 +66,7 @@ func (a *announcer) observe(set component.TelemetrySettings) error {
 			}))
 		},
 		func() error {
-			return a.telemetry.RegisterOutageUsersCallback(a.each(func(v int, out *outage) (int64, bool) {
+			return a.telemetry.RegisterOutageUsersCallback(a.each(func(out *outage) (int64, bool) {
 				if out == nil {
 					return 0, len(a.impact.User) > 0
 				}
@@ -73,9 +76,9 @@ func (a *announcer) observe(set component.TelemetrySettings) error {
 		},
 		func() error {
 			return a.telemetry.RegisterPlannedCallback(func(_ context.Context, o metric.Int64Observer) error {
-				for v := range a.vendors {
-					_, on := a.plans[v].at(time.Now())
-					o.Observe(number(on), a.vendor(v))
+				for v, name := range a.vendors.all() {
+					_, on := a.plans[name].at(time.Now())
+					o.Observe(number(on), a.vendor(int16(v)))
 				}
 				return nil
 			})
@@ -90,13 +93,13 @@ func (a *announcer) observe(set component.TelemetrySettings) error {
 }
 
 // each makes a callback that observes every vendor's present outage, nil for none.
-func (a *announcer) each(value func(v int, out *outage) (int64, bool)) metric.Int64Callback {
+func (a *announcer) each(value func(out *outage) (int64, bool)) metric.Int64Callback {
 	return func(_ context.Context, o metric.Int64Observer) error {
 		a.outages.mu.Lock()
 		defer a.outages.mu.Unlock()
-		for v := range a.vendors {
-			if n, told := value(v, a.outages.vendors[v].outage); told {
-				o.Observe(n, a.vendor(v))
+		for v := range a.outages.vendors {
+			if n, told := value(a.outages.vendors[v].outage); told {
+				o.Observe(n, a.vendor(int16(v)))
 			}
 		}
 		return nil
@@ -118,13 +121,13 @@ func (a *announcer) observeValue(set component.TelemetrySettings) error {
 	a.lostValue, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		a.outages.mu.Lock()
 		defer a.outages.mu.Unlock()
-		for v := range a.vendors {
+		for v := range a.outages.vendors {
 			value, told := 0.0, true
 			if out := a.outages.vendors[v].outage; out != nil {
 				value, told = out.value()
 			}
 			if told {
-				o.ObserveFloat64(gauge, value, a.vendor(v))
+				o.ObserveFloat64(gauge, value, a.vendor(int16(v)))
 			}
 		}
 		return nil
@@ -152,7 +155,7 @@ func (a *announcer) close() error {
 func (a *announcer) announce(c outageChange) {
 	out, most := c.outage, c.outage.leading()
 	fields := []zap.Field{
-		zap.String("vendor.name", a.vendors[c.vendor]),
+		zap.String("vendor.name", a.vendors.of(c.vendor)),
 		zap.String("vendor.outage.since", utc(out.since)),
 		zap.Float64("vendor.outage.detection_delay", seconds(out.since, out.known)),
 		zap.Int("vendor.outage.orders", out.orders()),
@@ -184,7 +187,7 @@ func (a *announcer) announce(c outageChange) {
 			zap.String("vendor.outage.last_failure", utc(most.last)))
 	}
 	for _, at := range [...]pcommon.Timestamp{out.since, out.known} {
-		if window, on := a.plans[c.vendor].at(at.AsTime()); on {
+		if window, on := a.plans[a.vendors.of(c.vendor)].at(at.AsTime()); on {
 			fields = append(fields, zap.String("vendor.planned.note", window.Note))
 			break
 		}
@@ -198,7 +201,7 @@ func (a *announcer) announce(c outageChange) {
 	}
 
 	if c.opened {
-		a.telemetry.Outages.Add(context.Background(), 1, a.chaos(int(c.vendor), out.chaos()))
+		a.telemetry.Outages.Add(context.Background(), 1, a.chaos(c.vendor, out.chaos()))
 		if out.fromStart {
 			fields = append(fields, zap.String("vendor.outage.note", "nothing but failure was seen since this processor's start: the outage may be older"))
 		}

@@ -23,8 +23,10 @@ import (
 type Config struct {
 	// Orders are the order endpoints of the shop. At least one is required.
 	Orders []OrderConfig `mapstructure:"orders"`
-	// Vendors are the third parties that orders depend on. At least one is required.
+	// Vendors are the third parties that orders depend on. At least one is required, or Discover.
 	Vendors []VendorConfig `mapstructure:"vendors"`
+	// Discover lets other external hosts that orders call be vendors, by host. nil is off.
+	Discover *DiscoverConfig `mapstructure:"discover"`
 	// Outage says when a vendor is down, and when it is up again.
 	Outage OutageConfig `mapstructure:"outage"`
 	// Planned are announced chaos tests and maintenance.
@@ -117,6 +119,20 @@ type ResponseConfig struct {
 	Chaos bool `mapstructure:"chaos"`
 }
 
+// DiscoverConfig bounds the vendors that are discovered.
+type DiscoverConfig struct {
+	// MaxVendors is how many hosts at most become vendors; further ones are counted as _other.
+	MaxVendors int `mapstructure:"max_vendors"`
+	// Exclude are hosts and names that are no vendors; `*.example.com` stands for every host below example.com.
+	Exclude []string `mapstructure:"exclude"`
+}
+
+// defaultMaxVendors is discover.max_vendors where discover is given without it.
+const defaultMaxVendors = 32
+
+// maxDiscovered bounds discover.max_vendors: beyond, their metrics would be under _other in any case.
+const maxDiscovered = 1000
+
 // OutageConfig says when a vendor is down: when at least MinFailures of what is looked at failed, and they are at least
 // FailureRatio of it. What is looked at is the last Window, or the last MinCalls within MaxAge, whichever holds more.
 type OutageConfig struct {
@@ -197,6 +213,9 @@ func newDefaultConfig() *Config {
 // as well, so that one run of `validate` tells all.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	errs := unknownKeys("", conf.ToStringMap(), reflect.TypeFor[Config]())
+	if conf.IsSet("discover") && c.Discover == nil {
+		c.Discover = &DiscoverConfig{MaxVendors: defaultMaxVendors}
+	}
 	if err := conf.Unmarshal(c, confmap.WithIgnoreUnused()); err != nil {
 		errs = append(errs, err)
 	}
@@ -209,6 +228,9 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 // unknownKeys finds the keys that a part of the configuration has and its type has not. It tells no value: the key may
 // be a secret's.
 func unknownKeys(path string, raw any, t reflect.Type) (errs []error) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	switch t.Kind() {
 	case reflect.Slice:
 		if list, ok := raw.([]any); ok {
@@ -264,8 +286,8 @@ func (c *Config) Validate() error {
 		}
 	}
 
-	if len(c.Vendors) == 0 {
-		fault("vendors: none given; name at least one vendor, such as {name: factory, calls: {urls: [https://factory.example.com/api/order]}}")
+	if len(c.Vendors) == 0 && c.Discover == nil {
+		fault("vendors: none given; name at least one vendor, such as {name: factory, calls: {urls: [https://factory.example.com/api/order]}}, or let them be discovered: discover: {}")
 	}
 	seen := map[string]int{}
 	for i, v := range c.Vendors {
@@ -278,11 +300,21 @@ func (c *Config) Validate() error {
 		errs = append(errs, v.validate(key)...)
 	}
 
+	if d := c.Discover; d != nil {
+		if d.MaxVendors <= 0 || d.MaxVendors > maxDiscovered {
+			fault("discover.max_vendors: %d is not from 1 to %d; write how many hosts may become vendors, such as %d", d.MaxVendors, maxDiscovered, defaultMaxVendors)
+		}
+		for i, host := range d.Exclude {
+			if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, "*/:@ ") {
+				fault("discover.exclude[%d]: %q is no host; write one such as storage.example.com or *.example.com", i, host)
+			}
+		}
+	}
 	errs = append(errs, c.validateConditions())
 	errs = append(errs, c.Outage.validate()...)
 	for i, p := range c.Planned {
 		key := fmt.Sprintf("planned[%d]", i)
-		if _, ok := seen[p.Vendor]; !ok || p.Vendor == "" {
+		if _, ok := seen[p.Vendor]; !ok && c.Discover == nil || p.Vendor == "" {
 			fault("%s.vendor: %q is no vendor of this configuration; write one of %s", key, p.Vendor, strings.Join(slices.Sorted(maps.Keys(seen)), ", "))
 		}
 		if p.From.IsZero() || p.To.IsZero() {

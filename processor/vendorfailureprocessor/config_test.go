@@ -25,6 +25,10 @@ func TestConfig(t *testing.T) {
 		return cfg
 	}
 
+	discovering := load("vendor_failure/discover")
+	assert.Equal(t, &DiscoverConfig{MaxVendors: 32}, discovering.Discover)
+	assert.Equal(t, &DiscoverConfig{MaxVendors: 32}, load("vendor_failure/discover_nothing_said").Discover)
+
 	assert.Equal(t, &Config{
 		Orders: []OrderConfig{{
 			Method:     "POST",
@@ -54,6 +58,7 @@ func TestConfig(t *testing.T) {
 		Outage: OutageConfig{
 			Window: 20 * time.Second, MinCalls: 8, MaxAge: 10 * time.Minute, MinFailures: 4, FailureRatio: 0.25, Recovery: 2 * time.Minute,
 		},
+		Discover:  &DiscoverConfig{MaxVendors: 8, Exclude: []string{"*.googleapis.com"}},
 		ErrorMode: "silent",
 		Planned: []PlannedConfig{{
 			Vendor: "pizza-factory",
@@ -156,6 +161,14 @@ func TestConfigFaults(t *testing.T) {
 			`synthetic.user_agents[0]: "" would be every user agent; write what it begins with, such as otelcol-test-order`,
 			"synthetic.fields.x: no value given; write those it may have, such as [http]",
 		}},
+		{"discovery", order + `discover: {max_vendors: 0, exclude: ["", "https://a.example.com", "*.b.example.com"]}`, []string{
+			"discover.max_vendors: 0 is not from 1 to 1000; write how many hosts may become vendors, such as 32",
+			`discover.exclude[0]: "" is no host; write one such as storage.example.com or *.example.com`,
+			`discover.exclude[1]: "https://a.example.com" is no host; write`,
+		}},
+		{"unknown keys of discovery", order + "discover: {maximum: 3}", []string{
+			"discover.maximum: there is no such key; write one of exclude, max_vendors",
+		}},
 		{"conditions", `orders: [{route: /o, conditions: ['span.kind ==']}]` + "\n" +
 			`vendors: [{name: a, calls: {urls: [a.example.com], conditions: ['span.colour == 1', 'attributes["x"] == 1']}, responses: [{conditions: ['span.kind == SPAN_KIND_CLIENT and log.body == "x"']}]}, {name: b, calls: {conditions: ['true']}, responses: [{status: 500}]}]` + "\nerror_mode: sometimes", []string{
 			`orders[0].conditions[0]: "span.kind ==" is no condition for spans nor for log records: condition has invalid syntax at 1:13`,
@@ -167,7 +180,7 @@ func TestConfigFaults(t *testing.T) {
 		{"unknown keys, and what else is wrong", "orders: [{rout: /o}]\nvndors: {api_key: secret}\nvendors: [{name: a, calls: {url: [a]}, slow_after: soon}]", []string{
 			"orders[0].rout: there is no such key; write one of conditions, logs, method, route",
 			"vendors[0].calls.url: there is no such key; write one of conditions, logs, urls",
-			"vndors: there is no such key; write one of error_mode, impact, limits, orders, outage, planned, settle, synthetic, vendors",
+			"vndors: there is no such key; write one of discover, error_mode, impact, limits, orders, outage, planned, settle, synthetic, vendors",
 			"'vendors[0].slow_after' time: invalid duration",
 			`orders[0].route: "" does not begin with a slash`,
 			"vendors[0].calls: neither urls nor logs given",

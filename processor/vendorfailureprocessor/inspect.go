@@ -1,6 +1,8 @@
 package vendorfailureprocessor
 
 import (
+	"slices"
+
 	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -94,10 +96,16 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 	if hasHost && w.readiness.looks(traces) {
 		w.noteCallSpan(to, v)
 	}
-	if v == noVendor {
+	if v == noVendor && (w.discovery == nil || hasHost) {
 		return
 	}
 	r := readRequest(span.Attributes())
+	var name string
+	if v == noVendor {
+		if name, ok = w.discovery.nameOf(to, &r); !ok {
+			return
+		}
+	}
 	c := w.judgeCallSpan(x, &r, v)
 	c.caller = from.caller(w)
 	if kind, ok := span.Attributes().Get(tagSynthetic); ok {
@@ -106,10 +114,30 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 	if c.reason != reason.None {
 		w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
 	}
+	if v == noVendor {
+		b.strangers = append(b.strangers, stranger{call: c, name: name, attributes: span.Attributes()})
+		return
+	}
 	b.addCall(c)
 	if c.reason != reason.None {
 		w.tag(span.Attributes(), c.fault)
 	}
+}
+
+// recognise takes in those strangers of a batch that were made for an order, as far as is known, as calls to vendors.
+func (w *watch) recognise(b *batch) {
+	b.strangers = slices.DeleteFunc(b.strangers, func(s stranger) bool {
+		isOrder := slices.ContainsFunc(b.orders, func(o order) bool { return o.trace == s.trace }) || w.memory.isOrder(s.trace)
+		if isOrder && !s.trace.IsEmpty() {
+			s.vendor = w.names.discover(s.name)
+			b.addCall(s.call)
+			if s.reason != reason.None {
+				w.tag(s.attributes, s.fault)
+			}
+			return true
+		}
+		return false
+	})
 }
 
 // service is the service that a resource's spans observe, looked up when it is first asked for.
@@ -136,9 +164,19 @@ func (w *watch) caller(resource pcommon.Resource, label string) caller {
 	return w.meters.caller(label)
 }
 
+// vendor returns what the configuration says of a vendor: nothing of one that was discovered.
+func (w *watch) vendor(index int16) *vendor {
+	if index < 0 || int(index) >= len(w.vendors) {
+		return &discovered
+	}
+	return &w.vendors[index]
+}
+
+var discovered vendor
+
 // judgeCallSpan judges the call to a vendor that a CLIENT span tells of.
 func (w *watch) judgeCallSpan(x *asked, r *requestSpan, index int16) call {
-	span, v := x.span, &w.vendors[index]
+	span, v := x.span, w.vendor(index)
 	c := call{
 		fault:    fault{at: span.EndTimestamp(), vendor: index, reason: r.failure(span, v.slowAfter)},
 		signal:   traces,
@@ -359,6 +397,9 @@ func reasonOfErrorLine(l *line, status int, answer gjson.Result) reason.Reason {
 
 // judge decides, as far as it is known, who is to blame for the failed orders of a batch, and tags them.
 func (w *watch) judge(b *batch) {
+	if len(b.strangers) > 0 {
+		w.recognise(b)
+	}
 	for _, f := range b.failed {
 		o := &b.orders[f.index]
 		e := w.known(b, o.trace)
@@ -384,7 +425,7 @@ func (w *watch) tag(attributes pcommon.Map, f fault) {
 		return
 	}
 	attributes.EnsureCapacity(attributes.Len() + 3)
-	attributes.PutStr(tagVendor, w.vendors[f.vendor].name)
+	attributes.PutStr(tagVendor, w.names.of(f.vendor))
 	if _, ok := attributes.Get(tagReason); !ok {
 		attributes.PutStr(tagReason, f.reason.String())
 	}

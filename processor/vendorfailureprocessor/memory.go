@@ -40,6 +40,9 @@ type waitingOrder struct {
 type remembered struct {
 	evidence
 	waiting []*waitingOrder // in order of arrival, as in the queue
+
+	isOrder   bool       // an order was seen in this trace; with discovery alone
+	strangers []stranger // calls that are a vendor's should an order be seen
 }
 
 // memory remembers, for traces in which a vendor call failed or an order is undecided, what is held against whom. It
@@ -62,8 +65,16 @@ func newMemory(settle time.Duration, limit int) *memory {
 	return &memory{settle: settle, half: max(limit/2, 1), young: map[pcommon.TraceID]*remembered{}}
 }
 
-// recall adds to e what is remembered of a trace.
-func (m *memory) recall(id pcommon.TraceID, e *evidence) {
+// isOrder tells whether an order was seen in a trace.
+func (m *memory) isOrder(id pcommon.TraceID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.get(id)
+	return r != nil && r.isOrder
+}
+
+// recall adds to e what is remembered of the trace of an order.
+func (m *memory) recall(id pcommon.TraceID, e *evidence, names *vendorNames) {
 	if id.IsEmpty() {
 		return
 	}
@@ -71,6 +82,12 @@ func (m *memory) recall(id pcommon.TraceID, e *evidence) {
 	defer m.mu.Unlock()
 	if r := m.get(id); r != nil {
 		e.add(&r.evidence)
+		for i := range r.strangers {
+			if s := &r.strangers[i]; s.reason != reason.None {
+				s.vendor = names.discover(s.name)
+				e.calls[s.signal] = e.calls[s.signal].or(s.fault)
+			}
+		}
 	}
 }
 

@@ -33,9 +33,9 @@ const (
 	seriesWithVendors = 1900
 )
 
-// maxCallerName is how many bytes of a service's name get into vendor.caller. Names come from outside: without a bound
-// the metrics of a few services could be as large as all that was ever sent.
-const maxCallerName = 255
+// maxName is how many bytes of a name from outside get into an attribute: without a bound the metrics of a few services
+// could be as large as all that was ever sent.
+const maxName = 255
 
 // caller is the index of an observed service; 0 is _other.
 type caller uint16
@@ -70,8 +70,9 @@ type call struct {
 type meters struct {
 	telemetry *metadata.TelemetryBuilder
 	logger    *zap.Logger
-	vendors   []string
-	limit     int // callers
+	vendors   *vendorNames
+	sole      int16 // the one vendor that there is, or noVendor where there are or may be several
+	limit     int   // callers
 
 	mu       sync.RWMutex
 	names    []string // of callers
@@ -95,7 +96,7 @@ type attributes struct {
 	record []metric.RecordOption
 }
 
-func newMeters(set component.TelemetrySettings, cfg *Config) (*meters, error) {
+func newMeters(set component.TelemetrySettings, cfg *Config, vendors *vendorNames) (*meters, error) {
 	telemetry, err := metadata.NewTelemetryBuilder(set)
 	if err != nil {
 		return nil, err
@@ -103,6 +104,8 @@ func newMeters(set component.TelemetrySettings, cfg *Config) (*meters, error) {
 	m := &meters{
 		telemetry: telemetry,
 		logger:    set.Logger,
+		vendors:   vendors,
+		sole:      noVendor,
 		limit:     cfg.Limits.Callers,
 		names:     []string{other},
 		callers:   map[string]caller{},
@@ -111,8 +114,8 @@ func newMeters(set component.TelemetrySettings, cfg *Config) (*meters, error) {
 		orders:    instrument{series: map[seriesKey]attributes{}},
 		values:    instrument{series: map[seriesKey]attributes{}},
 	}
-	for _, v := range cfg.Vendors {
-		m.vendors = append(m.vendors, v.Name)
+	if len(cfg.Vendors) == 1 && cfg.Discover == nil {
+		m.sole = 0
 	}
 	m.calls.zero = func(a attributes) { telemetry.Calls.Add(context.Background(), 0, a.add...) }
 	if len(cfg.Impact.Value) > 0 {
@@ -130,7 +133,7 @@ func newMeters(set component.TelemetrySettings, cfg *Config) (*meters, error) {
 
 // caller returns the index of a service, which is that of _other beyond the limit.
 func (m *meters) caller(name string) caller {
-	if name = callerName(name); name == "" {
+	if name = attributeText(name); name == "" {
 		name = unknownService
 	}
 	m.mu.RLock()
@@ -156,11 +159,11 @@ func (m *meters) caller(name string) caller {
 	return c
 }
 
-// callerName returns a service's name as it can be an attribute. Of one that is not UTF-8 neither OTLP nor Prometheus
+// attributeText returns a name from outside as it can be an attribute. Of one that is not UTF-8 neither OTLP nor Prometheus
 // would take any metric at all.
-func callerName(name string) string {
-	if len(name) > maxCallerName {
-		name = name[:maxCallerName]
+func attributeText(name string) string {
+	if len(name) > maxName {
+		name = name[:maxName]
 	}
 	return strings.ToValidUTF8(name, "\uFFFD")
 }
@@ -182,7 +185,7 @@ func (m *meters) call(c *call) {
 
 // order counts an order whose outcome stands.
 func (m *meters) order(o *order) {
-	key := seriesKey{caller: o.caller, vendor: m.only(), signal: o.signal, outcome: o.outcome, synthetic: o.synthetic}
+	key := seriesKey{caller: o.caller, vendor: m.sole, signal: o.signal, outcome: o.outcome, synthetic: o.synthetic}
 	ctx := context.Background()
 	if o.outcome == vendorFailure {
 		key.vendor, key.reason = o.vendor, o.reason
@@ -197,14 +200,6 @@ func (m *meters) order(o *order) {
 	if m.value != nil && o.impact.valued && o.synthetic == notSynthetic {
 		m.value.Add(ctx, o.impact.value, m.of(&m.values, key).add...)
 	}
-}
-
-// only returns the one vendor that there is, or noVendor where there are several.
-func (m *meters) only() int16 {
-	if len(m.vendors) == 1 {
-		return 0
-	}
-	return noVendor
 }
 
 // exemplar returns a context that makes the SDK keep trace and span id beside the figure.
@@ -237,8 +232,8 @@ func (m *meters) of(in *instrument, key seriesKey) attributes {
 		m.begin(&m.orders, failureSeries(key, key.vendor))
 		m.begin(&m.values, failureSeries(key, key.vendor))
 	case &m.orders, &m.values:
-		m.begin(in, orderSeries(key, m.only()))
-		for v := range m.vendors {
+		m.begin(in, orderSeries(key, m.sole))
+		for v := range m.vendors.all() {
 			m.begin(in, failureSeries(key, int16(v)))
 		}
 	}
@@ -311,10 +306,8 @@ func (m *meters) add(in *instrument, key seriesKey) attributes {
 	}
 	switch key.vendor {
 	case noVendor:
-	case otherVendor:
-		attrs = append(attrs, attribute.String("vendor.name", other))
 	default:
-		attrs = append(attrs, attribute.String("vendor.name", m.vendors[key.vendor]))
+		attrs = append(attrs, attribute.String("vendor.name", m.vendors.of(key.vendor)))
 	}
 	if key.reason != reason.None {
 		attrs = append(attrs, attribute.Stringer("vendor.failure.reason", key.reason))

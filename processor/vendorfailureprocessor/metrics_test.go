@@ -170,7 +170,7 @@ func TestCallerName(t *testing.T) {
 		{strings.Repeat("a", 1<<20), strings.Repeat("a", 255)},
 		{strings.Repeat("é", 1<<19), strings.Repeat("é", 127) + "\uFFFD"},
 	} {
-		assert.Equal(t, tc.want, callerName(tc.name), "%.20q", tc.name)
+		assert.Equal(t, tc.want, attributeText(tc.name), "%.20q", tc.name)
 	}
 }
 

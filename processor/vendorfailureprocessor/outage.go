@@ -35,6 +35,8 @@ const (
 type outages struct {
 	cfg  OutageConfig
 	tell func(outageChange) // each opening and each closing, in order, under the lock
+	// appeared is called with each vendor that comes after the configured ones; nil where nobody wants to know.
+	appeared func(vendor int16)
 
 	mu      sync.Mutex
 	newest  [signalCount]map[caller]pcommon.Timestamp
@@ -93,13 +95,30 @@ func newOutages(cfg OutageConfig, vendors int, tell func(outageChange)) *outages
 		o.newest[s] = map[caller]pcommon.Timestamp{}
 	}
 	for v := range o.vendors {
-		for of := range itemCount {
-			for s := range signalCount {
-				o.vendors[v].tallies[of][s].cfg = &o.cfg
-			}
-		}
+		o.watch(&o.vendors[v])
 	}
 	return o
+}
+
+// watch makes a vendor's counts ready.
+func (o *outages) watch(h *health) {
+	for of := range itemCount {
+		for s := range signalCount {
+			h.tallies[of][s].cfg = &o.cfg
+		}
+	}
+}
+
+// health returns what is watched of a vendor, from its first call or order on.
+func (o *outages) health(vendor int16) *health {
+	for int(vendor) >= len(o.vendors) {
+		o.vendors = append(o.vendors, health{})
+		o.watch(&o.vendors[len(o.vendors)-1])
+		if o.appeared != nil {
+			o.appeared(int16(len(o.vendors) - 1))
+		}
+	}
+	return &o.vendors[vendor]
 }
 
 // take takes in the calls and orders of a batch, in the order of their times: a window that held the newest of a batch
@@ -167,7 +186,10 @@ func (o *outages) time(now time.Time, at pcommon.Timestamp, s signal, from calle
 
 // observe takes in one call or order, late or not, and tells what it changes.
 func (o *outages) observe(vendor int16, of item, s signal, v verdict, f failureEvent, late bool) {
-	h := &o.vendors[vendor]
+	if vendor == otherVendor {
+		return // it is many vendors: none of them is known to be down
+	}
+	h := o.health(vendor)
 	if v == bad {
 		h.remember(of, s, f)
 	}

@@ -5,14 +5,10 @@ import "time"
 // plan is the announced windows of one vendor.
 type plan []PlannedConfig
 
-func newPlans(cfg *Config) []plan {
-	plans := make([]plan, len(cfg.Vendors))
-	for v := range cfg.Vendors {
-		for _, p := range cfg.Planned {
-			if p.Vendor == cfg.Vendors[v].Name {
-				plans[v] = append(plans[v], p)
-			}
-		}
+func newPlans(cfg *Config) map[string]plan {
+	plans := map[string]plan{}
+	for _, p := range cfg.Planned {
+		plans[p.Vendor] = append(plans[p.Vendor], p)
 	}
 	return plans
 }

@@ -16,14 +16,16 @@ import (
 // requestSpan is what a SERVER or CLIENT span says of its request, by the HTTP and RPC semantic conventions, old
 // (v1.20 and before) and new; some SDKs mix them within a trace, or write both.
 type requestSpan struct {
-	method, route, path, url  string
-	host, scheme              string
-	port                      int64
-	status                    int // HTTP; 0: none told
-	grpc                      int // -1: none told
-	errorType                 string
-	rpc                       procedure
-	isHTTP, isRPC, isDatabase bool
+	method, route, path, url string
+	host, scheme             string
+	port                     int64
+	status                   int // HTTP; 0: none told
+	grpc                     int // -1: none told
+	errorType                string
+	rpc                      procedure
+	peer                     string // the remote service's name
+	isHTTP, isRPC            bool
+	isStore                  bool // a database or a queue
 }
 
 // readRequest reads a span's attributes in one walk.
@@ -80,8 +82,14 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 			r.rpc.service = stringOf(v)
 		case "rpc.method":
 			r.rpc.method = stringOf(v)
-		case "db.system", "db.system.name":
-			r.isDatabase = true
+		case "service.peer.name":
+			r.peer = stringOf(v)
+		case "peer.service": // until semantic conventions v1.39
+			if r.peer == "" {
+				r.peer = stringOf(v)
+			}
+		case "db.system", "db.system.name", "messaging.system":
+			r.isStore = true
 		}
 	}
 	return r
@@ -114,7 +122,7 @@ func (r *requestSpan) address() (address, bool) {
 	if a, ok := splitURL(r.url); ok {
 		return a, true
 	}
-	if r.host == "" || r.isDatabase || r.port < 0 || r.port > math.MaxUint16 {
+	if r.host == "" || r.isStore || r.port < 0 || r.port > math.MaxUint16 {
 		return address{}, false
 	}
 	a := address{host: r.host, port: uint16(r.port), path: trimPath(r.path), rpc: r.rpc}

@@ -113,12 +113,12 @@ func (w *watch) testStep(span ptrace.Span) (call, bool) {
 	if !ok {
 		return call{}, false
 	}
-	v := slices.IndexFunc(w.vendors, func(v vendor) bool { return v.name == stringOf(name) })
-	if v < 0 {
+	v, ok := w.names.find(stringOf(name))
+	if !ok {
 		return call{}, false
 	}
 	c := call{
-		fault:     fault{at: span.EndTimestamp(), vendor: int16(v)},
+		fault:     fault{at: span.EndTimestamp(), vendor: v},
 		signal:    traces,
 		trace:     span.TraceID(),
 		span:      span.SpanID(),

@@ -23,15 +23,17 @@ type watch struct {
 	labels    []label
 	memory    *memory
 	meters    *meters
+	names     *vendorNames
+	discovery *discovery // nil: not asked for
 	announcer *announcer
 	outages   *outages
 	impact    impactPaths
 	synthetic syntheticOrders
 	readiness *readiness
 
-	forgot  sync.Once
-	stop    chan struct{}
-	stopped chan struct{}
+	forgot, forgotCalls sync.Once
+	stop                chan struct{}
+	stopped             chan struct{}
 }
 
 func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
@@ -41,11 +43,13 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 		memory:    newMemory(cfg.Settle, cfg.Limits.Traces),
 		impact:    newImpactPaths(cfg.Impact),
 		synthetic: newSyntheticOrders(cfg.Synthetic),
+		names:     newVendorNames(cfg, set.Logger),
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),
 	}
+	w.discovery = newDiscovery(cfg, w.names)
 	var err error
-	if w.meters, err = newMeters(set, cfg); err != nil {
+	if w.meters, err = newMeters(set, cfg, w.names); err != nil {
 		return nil, err
 	}
 	parsers, err := newConditionParsers(set, cfg.ErrorMode, w.meters.telemetry.ProcessorVendorFailureConditionErrors)
@@ -69,7 +73,7 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 	if w.targets, err = newTargets(cfg.Vendors, w.vendors); err != nil {
 		return nil, err
 	}
-	if w.announcer, err = newAnnouncer(set, w.meters.telemetry, cfg); err != nil {
+	if w.announcer, err = newAnnouncer(set, w.meters.telemetry, cfg, w.names); err != nil {
 		return nil, err
 	}
 	w.outages = w.announcer.outages
@@ -165,11 +169,12 @@ func (s *sharing) release(cfg *Config) error {
 // batch is what was found in one request. Nothing of it counts or is remembered before the next consumer has accepted
 // the request.
 type batch struct {
-	calls    []call
-	orders   []order
-	failed   []failedOrder
-	evidence map[pcommon.TraceID]*evidence
-	records  records
+	calls     []call
+	orders    []order
+	failed    []failedOrder
+	strangers []stranger // calls to external hosts that are no vendor's so far
+	evidence  map[pcommon.TraceID]*evidence
+	records   records
 }
 
 // batches are kept for the next request: one that holds nothing of ours allocates nothing.
@@ -178,10 +183,11 @@ var batches = sync.Pool{New: func() any { return &batch{} }}
 // done gives a batch back. Nothing that a request held stays behind.
 func (b *batch) done() {
 	clear(b.failed)
+	clear(b.strangers)
 	clear(b.calls)
 	clear(b.orders)
 	clear(b.evidence)
-	b.failed, b.calls, b.orders = b.failed[:0], b.calls[:0], b.orders[:0]
+	b.failed, b.strangers, b.calls, b.orders = b.failed[:0], b.strangers[:0], b.calls[:0], b.orders[:0]
 	batches.Put(b)
 }
 
@@ -201,6 +207,11 @@ func (b *batch) of(id pcommon.TraceID) *evidence {
 // addCall takes in a judged call.
 func (b *batch) addCall(c call) {
 	b.calls = append(b.calls, c)
+	b.addEvidence(&c)
+}
+
+// addEvidence holds a failed call against its vendor in the orders of its trace.
+func (b *batch) addEvidence(c *call) {
 	if c.reason != reason.None && !c.trace.IsEmpty() {
 		e := b.of(c.trace)
 		e.calls[c.signal] = e.calls[c.signal].or(c.fault)
@@ -221,17 +232,28 @@ func (w *watch) known(b *batch, id pcommon.TraceID) evidence {
 	if found, ok := b.evidence[id]; ok {
 		e = *found
 	}
-	w.memory.recall(id, &e)
+	w.memory.recall(id, &e, w.names)
 	return e
 }
 
 // commit counts and remembers a batch.
 func (w *watch) commit(b *batch) {
 	w.readiness.count(b)
-	if len(b.calls) == 0 && len(b.orders) == 0 && len(b.evidence) == 0 {
+	if len(b.calls) == 0 && len(b.orders) == 0 && len(b.evidence) == 0 && len(b.strangers) == 0 {
 		return
 	}
 	now := time.Now()
+	if w.discovery != nil {
+		calls, forgotten := w.memory.meet(now, b, w.discovery)
+		b.calls = append(b.calls, calls...)
+		if forgotten > 0 {
+			w.meters.telemetry.ProcessorVendorFailureForgottenCalls.Add(context.Background(), int64(forgotten))
+			w.forgotCalls.Do(func() {
+				w.logger.Warn("calls to external hosts are forgotten: a trace in which no order was seen has so many; should its order still come, they are not counted",
+					zap.Int("calls", maxStrangers))
+			})
+		}
+	}
 	decided, forgotten := w.memory.learn(now, b.evidence, b.orders)
 	w.count(now, b.calls, decided)
 	if forgotten > 0 {

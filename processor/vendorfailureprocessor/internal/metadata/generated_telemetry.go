@@ -37,6 +37,7 @@ type TelemetryBuilder struct {
 	Outages                                metric.Int64Counter
 	Planned                                metric.Int64ObservableGauge
 	ProcessorVendorFailureConditionErrors  metric.Int64Counter
+	ProcessorVendorFailureForgottenCalls   metric.Int64Counter
 	ProcessorVendorFailureForgottenTraces  metric.Int64Counter
 	ProcessorVendorFailureUnreadableValues metric.Int64Counter
 	Records                                metric.Int64Counter
@@ -194,6 +195,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_processor_vendor_failure_condition_errors",
 		metric.WithDescription("Conditions that could not be evaluated and were taken as false, or refused the request where `error_mode` is propagate. [Alpha]"),
 		metric.WithUnit("{error}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorVendorFailureForgottenCalls, err = builder.meter.Int64Counter(
+		"otelcol_processor_vendor_failure_forgotten_calls",
+		metric.WithDescription("Calls to external hosts, with `discover`, that were forgotten because their trace had 64 of them before an order was seen in it. [Alpha]"),
+		metric.WithUnit("{call}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorVendorFailureForgottenTraces, err = builder.meter.Int64Counter(

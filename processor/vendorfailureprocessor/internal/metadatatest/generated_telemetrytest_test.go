@@ -41,6 +41,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.Orders.Add(context.Background(), 1)
 	tb.Outages.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureConditionErrors.Add(context.Background(), 1)
+	tb.ProcessorVendorFailureForgottenCalls.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureForgottenTraces.Add(context.Background(), 1)
 	tb.ProcessorVendorFailureUnreadableValues.Add(context.Background(), 1)
 	tb.Records.Add(context.Background(), 1)
@@ -69,6 +70,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorVendorFailureConditionErrors(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorVendorFailureForgottenCalls(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorVendorFailureForgottenTraces(t, testTel,

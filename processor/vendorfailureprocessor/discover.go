@@ -1,0 +1,205 @@
+package vendorfailureprocessor
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.uber.org/zap"
+)
+
+// vendorNames are the names of all vendors by index: those of the configuration, and after them those discovered, of
+// which there are at most discover.max_vendors.
+type vendorNames struct {
+	logger *zap.Logger
+	limit  int
+
+	mu    sync.RWMutex
+	list  []string
+	index map[string]int16
+}
+
+func newVendorNames(cfg *Config, logger *zap.Logger) *vendorNames {
+	n := &vendorNames{logger: logger, limit: len(cfg.Vendors), index: map[string]int16{}}
+	if cfg.Discover != nil {
+		n.limit += cfg.Discover.MaxVendors
+	}
+	for i, v := range cfg.Vendors {
+		n.list = append(n.list, v.Name)
+		n.index[v.Name] = int16(i)
+	}
+	return n
+}
+
+// of returns the name of a vendor.
+func (n *vendorNames) of(vendor int16) string {
+	if vendor == otherVendor {
+		return other
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.list[vendor]
+}
+
+// all returns the names of all vendors so far.
+func (n *vendorNames) all() []string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.list[:len(n.list):len(n.list)]
+}
+
+// find returns the vendor that has a name.
+func (n *vendorNames) find(name string) (vendor int16, ok bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	vendor, ok = n.index[name]
+	return vendor, ok
+}
+
+// discover returns the vendor that has a name, a new one where none has it yet, and otherVendor beyond the limit.
+func (n *vendorNames) discover(name string) int16 {
+	if v, ok := n.find(name); ok {
+		return v
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if v, ok := n.index[name]; ok {
+		return v
+	}
+	if len(n.list) >= n.limit {
+		return otherVendor
+	}
+	v := int16(len(n.list))
+	n.list = append(n.list, name)
+	n.index[name] = v
+	n.logger.Info("a vendor was discovered: orders call an external host that no entry of vendors has; add it to vendors, or to discover.exclude if it is none",
+		zap.String(tagVendor, name))
+	if len(n.list) == n.limit {
+		n.logger.Warn("discover.max_vendors is reached: further external hosts are counted under the vendor.name _other",
+			zap.Int("discover.max_vendors", n.limit))
+	}
+	return v
+}
+
+// discovery tells which CLIENT spans went to an external host, and what a vendor there is called.
+type discovery struct {
+	names   *vendorNames
+	exclude []string
+}
+
+// newDiscovery returns nil where the configuration does not ask for it.
+func newDiscovery(cfg *Config, names *vendorNames) *discovery {
+	if cfg.Discover == nil {
+		return nil
+	}
+	d := &discovery{names: names}
+	for _, host := range cfg.Discover.Exclude {
+		d.exclude = append(d.exclude, strings.ToLower(host))
+	}
+	return d
+}
+
+// maxStrangers bounds the calls to external hosts of one trace that wait for its order.
+const maxStrangers = 64
+
+// stranger is a call to an external host that is no configured vendor's. It is a vendor call if it was made for an order.
+type stranger struct {
+	call                   // vendor is not known yet
+	name       string      // of the vendor, should it be one
+	attributes pcommon.Map // valid while its request is inspected
+}
+
+// nameOf returns what the vendor at an address would be called: as the span names its peer, or else by host. What is no
+// external host, and what is excluded, has no name.
+func (d *discovery) nameOf(to address, r *requestSpan) (name string, ok bool) {
+	host := hostName(to.host)
+	if r.isStore || !isExternal(host) || d.isExcluded(host) {
+		return "", false
+	}
+	if name = attributeText(r.peer); name == "" {
+		name = attributeText(host)
+	} else if d.isExcluded(lowerASCII(name)) {
+		return "", false
+	}
+	if name == other {
+		return "", false
+	}
+	return strings.Clone(name), true // it may be part of a whole request's memory
+}
+
+func (d *discovery) isExcluded(name string) bool {
+	return slices.ContainsFunc(d.exclude, func(pattern string) bool {
+		if parent, ok := strings.CutPrefix(pattern, "*"); ok { // the dot stays: *.example.com is not example.com
+			return strings.HasSuffix(name, parent)
+		}
+		return name == pattern
+	})
+}
+
+// carrierGrade are the addresses of networks behind a provider's NAT (RFC 6598): nobody's outside such a network.
+var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
+
+// isExternal tells whether a host can be a third party's: a name of the public DNS, or a public address. Names of a
+// single label and those of .internal, .local (RFC 6762), .localhost (RFC 6761) and .svc (Kubernetes) are not.
+func isExternal(host string) bool {
+	if host == "" {
+		return false
+	}
+	if last := host[len(host)-1]; '0' <= last && last <= '9' || strings.IndexByte(host, ':') >= 0 {
+		ip, err := netip.ParseAddr(host)
+		if err == nil {
+			ip = ip.Unmap()
+			return ip.IsGlobalUnicast() && !ip.IsPrivate() && !carrierGrade.Contains(ip)
+		}
+	}
+	dot := strings.LastIndexByte(host, '.')
+	if dot < 0 {
+		return false
+	}
+	switch host[dot+1:] {
+	case "internal", "local", "localhost", "svc":
+		return false
+	}
+	return true
+}
+
+// meet joins strangers and orders by their traces, in whatever order and request they come. It returns those strangers,
+// of this batch and of earlier ones, that were made for an order: they are calls to vendors, whose evidence goes into the
+// batch; and how many are forgotten because their trace has so many.
+func (m *memory) meet(now time.Time, b *batch, d *discovery) (calls []call, forgotten int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	take := func(s *stranger) {
+		s.vendor = d.names.discover(s.name)
+		calls = append(calls, s.call)
+		b.addEvidence(&s.call)
+	}
+	for i := range b.orders {
+		if id := b.orders[i].trace; !id.IsEmpty() {
+			r := m.keep(now, id)
+			for i := range r.strangers {
+				take(&r.strangers[i])
+			}
+			r.isOrder, r.strangers = true, nil
+		}
+	}
+	for i := range b.strangers {
+		s := &b.strangers[i]
+		if s.trace.IsEmpty() {
+			continue
+		}
+		r := m.keep(now, s.trace)
+		switch {
+		case r.isOrder:
+			take(s)
+		case len(r.strangers) < maxStrangers:
+			r.strangers = append(r.strangers, stranger{call: s.call, name: s.name})
+		default:
+			forgotten++
+		}
+	}
+	return calls, forgotten
+}

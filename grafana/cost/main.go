@@ -186,7 +186,7 @@ func (p panel) grid(t target, span time.Duration, end time.Time, scrape time.Dur
 	return g
 }
 
-// timed asks as Grafana does, all callers chosen, and returns the median of five times.
+// timed asks as Grafana does, all callers chosen, and returns the shortest of five times: what else the machine does is no cost of a query.
 func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, at grid, vendor string) (time.Duration, error) {
 	expr = strings.NewReplacer(
 		"$__rate_interval", at.rateInterval.String(), "$__range", at.span.String(),
@@ -200,8 +200,7 @@ func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, 
 		}
 		times = append(times, time.Since(began))
 	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
+	return slices.Min(times), nil
 }
 
 // roundInterval is how Grafana rounds the step of a query.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -89,6 +90,13 @@ func TestIncident(t *testing.T) {
 					s.offers(variable)
 				}
 			}
+		}
+	}
+
+	for _, query := range promQLBlock.FindAllStringSubmatch(read(t, filepath.Join(root, "docs/metrics.md")), -1) {
+		// Some ask for what is amiss, and nothing is.
+		if found := len(s.series(s.after, query[1])) + len(s.series(s.during, query[1])); !asksForTrouble.MatchString(query[1]) {
+			assert.NotZero(t, found, query[1])
 		}
 	}
 
@@ -181,6 +189,11 @@ func merge(into, from map[string]any) {
 		}
 	}
 }
+
+var (
+	promQLBlock    = regexp.MustCompile("(?s)```promql\n(.*?)```")
+	asksForTrouble = regexp.MustCompile(`== 0|unless|own_failure"`)
+)
 
 func panelOf(d Dashboard, id int) Panel {
 	return d.Panels[slices.IndexFunc(d.Panels, func(p Panel) bool { return p.ID == id })]

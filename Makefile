@@ -13,13 +13,16 @@ MODULES := . $(filter-out tools,$(patsubst ./%/go.mod,%,$(shell find . -mindepth
 GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo run build test faults lint generate check-generate bench dashboards-cost clean
+.PHONY: help demo drill run build test faults lint generate check-generate bench dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
 
 demo: $(COLLECTOR) ## replay the recorded incident into a Collector and tell whether its figures are true
 	@go run ./cmd/demo
+
+drill: $(COLLECTOR) .tools/prometheus .tools/alertmanager ## make an alert happen and see how long each hop takes (DRILLFLAGS='-collector ...' for your own)
+	@go run ./cmd/drill $(DRILLFLAGS)
 
 run: $(COLLECTOR) ## start a Collector for JWT Pizza
 	@echo "Put these into the config.js of jwt-pizza-service:"
@@ -55,6 +58,7 @@ dist/go.mod: builder-config.yaml go.mod go.sum .tools/builder
 test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run all tests with the race detector, against the built Collector too
 	@for module in $(MODULES); do echo "testing $$module"; go test -C $$module -race ./...; done
 	@echo "testing a million names, without the race detector"; go test -run TestEndlessNames ./processor/vendorfailureprocessor
+	@echo "how long alerts took, hop by hop:"; cat dist/alert-delays.txt
 
 faults: $(COLLECTOR) ## stop, reload, kill, refuse and overload the built Collector at full length: a quarter of an hour
 	@go test -C faults -race -count=1 -v -timeout 60m . -args -rounds 500

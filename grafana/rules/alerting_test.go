@@ -140,7 +140,7 @@ func startStack(t *testing.T, push time.Duration) *stack {
 func startAlertmanager(t *testing.T) (*monitoring.Webhook, *monitoring.Alertmanager) {
 	t.Helper()
 	out := t.TempDir()
-	webhook, err := monitoring.StartWebhook()
+	webhook, err := monitoring.StartWebhook("127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(webhook.Close)
 	text, err := os.ReadFile("../alertmanager.yaml")
@@ -270,10 +270,7 @@ type managed struct {
 
 func alertsIn(t *testing.T, a *monitoring.Alertmanager) (alerts []managed) {
 	t.Helper()
-	response, err := http.Get(a.URL + "/api/v2/alerts")
-	require.NoError(t, err)
-	defer response.Body.Close()
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&alerts))
+	require.NoError(t, a.Get(t.Context(), "/api/v2/alerts", &alerts))
 	return alerts
 }
 
@@ -349,7 +346,7 @@ func (r *report) add(t *testing.T, recording string, alert expectedAlert, steps 
 		before := steps[max(0, i-1)].at
 		// The Collector and Prometheus tell milliseconds.
 		assert.False(t, step.at.Before(before.Add(-2*time.Millisecond)), "%s comes after %s", step.name, steps[max(0, i-1)].name)
-		fmt.Fprintf(&text, "  %7.2f %7.2f  %s\n", step.at.Sub(steps[0].at).Seconds(), step.at.Sub(before).Seconds(), step.name)
+		fmt.Fprintf(&text, "  %7.2f %7.2f  %s\n", step.at.Sub(steps[0].at).Seconds(), max(0, step.at.Sub(before)).Seconds(), step.name)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -37,7 +37,7 @@ func StartAlertmanager(ctx context.Context, root, out, config string) (*Alertman
 		"--storage.path", filepath.Join(out, "alertmanager"),
 		"--web.listen-address", address,
 		"--cluster.listen-address", "",
-		"--log.level", "debug")
+		"--log.level", "warn")
 	a.Process, err = process.Start(ctx, "Alertmanager", command, filepath.Join(out, "alertmanager.log"), func(ctx context.Context) bool {
 		return process.IsReady(ctx, a.URL+"/-/ready")
 	})
@@ -45,6 +45,11 @@ func StartAlertmanager(ctx context.Context, root, out, config string) (*Alertman
 		return nil, err
 	}
 	return a, nil
+}
+
+// Get asks the API and reads its answer. path has the parameters, too.
+func (a *Alertmanager) Get(ctx context.Context, path string, into any) error {
+	return get(ctx, a.URL+path, into)
 }
 
 // Notification is what Alertmanager's webhook integration sends: a group of alerts for one receiver.
@@ -79,9 +84,9 @@ type Webhook struct {
 	more   chan struct{} // closed and replaced at each arrival
 }
 
-// StartWebhook listens at a free port. Who starts it calls Close.
-func StartWebhook() (*Webhook, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// StartWebhook listens at an address, host:port, where 127.0.0.1:0 is any free port. Who starts it calls Close.
+func StartWebhook(address string) (*Webhook, error) {
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // way of Alertmanager.
 func TestFromCollectorToWebhook(t *testing.T) {
 	out := t.TempDir()
-	webhook, err := StartWebhook()
+	webhook, err := StartWebhook("127.0.0.1:0")
 	require.NoError(t, err)
 	defer webhook.Close()
 	alertmanager, err := StartAlertmanager(t.Context(), root, out, write(t, "alertmanager.yaml", fmt.Sprintf(
@@ -129,7 +129,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestWebhookRefusesWhatIsNoNotification(t *testing.T) {
-	webhook, err := StartWebhook()
+	webhook, err := StartWebhook("127.0.0.1:0")
 	require.NoError(t, err)
 	defer webhook.Close()
 	response, err := http.Post(webhook.URL, "application/json", strings.NewReader("["))

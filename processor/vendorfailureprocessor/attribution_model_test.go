@@ -131,8 +131,19 @@ func attributed(cfg *Config, all []sighting, how []delivery) (counts map[string]
 		}
 		m.decide()
 	}
+	counted := m.counts
+	m.counts = map[string]int{}
 	m.settle(1 << 62) // Shutdown counts what still waits.
-	return m.counts, m.tags
+	return byShutdown(counted, m.counts), m.tags
+}
+
+// byShutdown puts together what was counted before Shutdown and by it.
+func byShutdown(before, by map[string]int) map[string]int {
+	all := maps.Clone(before)
+	for key, n := range by {
+		all[key+",by Shutdown"] = n
+	}
+	return all
 }
 
 // learn keeps what is told of a trace. Calls join orders by trace id, never by parent id.
@@ -574,6 +585,7 @@ func deliveries(random *rand.Rand, all []sighting, way int) (how []delivery) {
 		for range 8 { // together they are shorter than traces are remembered
 			how[random.IntN(len(how))].after = time.Duration(random.Int64N(int64(8 * time.Second)))
 		}
+		how = append(how, delivery{after: time.Minute})
 	}
 	return how
 }
@@ -600,7 +612,14 @@ func deliver(t *testing.T, cfg *Config, all []sighting, how []delivery) (counts 
 				require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 			}
 		}
+		before := h.counted(t)
 		h.shutdown(t)
+		by := h.counted(t)
+		for key, n := range before {
+			by[key] -= n
+		}
+		maps.DeleteFunc(by, func(_ string, n int) bool { return n == 0 })
+		counts = byShutdown(before, by)
 
 		tags = map[int]blamed{}
 		for _, d := range how {
@@ -611,20 +630,29 @@ func deliver(t *testing.T, cfg *Config, all []sighting, how []delivery) (counts 
 				}
 			}
 		}
-		counts = map[string]int{}
-		for _, metric := range []string{"vendor.calls", "vendor.orders", "vendor.records"} {
-			for _, p := range h.points(t, metric) {
-				counts[metric+" "+p.Attributes.Encoded(attribute.DefaultEncoder())] += int(p.Value)
-			}
-		}
-		if m, err := h.tel.GetMetric("vendor.call.duration"); err == nil {
-			for _, p := range m.Data.(metricdata.Histogram[float64]).DataPoints {
-				counts["vendor.call.duration "+p.Attributes.Encoded(attribute.DefaultEncoder())] += int(p.Count)
-			}
-		}
-		maps.DeleteFunc(counts, func(_ string, n int) bool { return n == 0 })
 	})
 	return counts, tags
+}
+
+// counted are the points of all metrics of calls, orders and records, by all their attributes.
+func (h *harness) counted(t *testing.T) map[string]int {
+	counts := map[string]int{}
+	add := func(metric string, of attribute.Set, n int) {
+		if n != 0 {
+			counts[metric+" "+of.Encoded(attribute.DefaultEncoder())] = n
+		}
+	}
+	for _, metric := range []string{"vendor.calls", "vendor.orders", "vendor.records"} {
+		for _, p := range h.points(t, metric) {
+			add(metric, p.Attributes, int(p.Value))
+		}
+	}
+	if m, err := h.tel.GetMetric("vendor.call.duration"); err == nil {
+		for _, p := range m.Data.(metricdata.Histogram[float64]).DataPoints {
+			add("vendor.call.duration", p.Attributes, int(p.Count))
+		}
+	}
+	return counts
 }
 
 func (t sighting) span(td ptrace.Traces, number int, cfg *Config) pcommon.Map {
@@ -756,7 +784,7 @@ func smallest(t *testing.T, cfg *Config, all []sighting, how []delivery) []deliv
 				pause = 0
 			}
 		}
-		return less
+		return append(less, delivery{after: pause})
 	}
 	try := func(less []delivery) (differs bool) {
 		if difference, _ := differ(t, cfg, all, less); difference != "" {

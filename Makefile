@@ -11,9 +11,11 @@ SOURCES := $(shell find processor receiver internal -name '*.go' ! -name '*_test
 # Every module with code of its own; tools/ only pins tools.
 MODULES := . $(filter-out tools,$(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -maxdepth 3 -name go.mod ! -path './dist/*' ! -path './.tools/*')))
 GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
+# How long make fuzz runs each target.
+FUZZTIME ?= 60s
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo drill run build test faults lint generate check-generate bench dashboards-cost clean
+.PHONY: help demo drill run build test faults fuzz lint generate check-generate bench dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
@@ -62,6 +64,12 @@ test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run 
 
 faults: $(COLLECTOR) ## stop, reload, kill, refuse and overload the built Collector at full length: a quarter of an hour
 	@go test -C faults -race -count=1 -v -timeout 60m . -args -rounds 500
+
+fuzz: ## fuzz all that parses, each target for FUZZTIME (60s); an input that fails is kept in testdata/fuzz, as a seed
+	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u | while read -r folder; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$folder/*_test.go); do \
+	    echo "fuzzing $$target in $$folder for $(FUZZTIME)"; \
+	    go test -C $$folder -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x .; done; done
 
 lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and whether generated files are up to date
 	@unformatted=$$(gofmt -l $(GOFILES)); [[ -z $$unformatted ]] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }

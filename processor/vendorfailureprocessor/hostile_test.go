@@ -3,8 +3,10 @@ package vendorfailureprocessor
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"math"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -176,6 +179,100 @@ func TestEndlessTrace(t *testing.T) {
 	blamed, _ := m.learn(day, map[pcommon.TraceID]*evidence{{1}: {calls: [signalCount]fault{{reason: reason.Error}}}}, nil)
 	assert.Len(t, blamed, limit, "those that still wait")
 	assert.Empty(t, m.close())
+}
+
+// TestRegexBombs: a pattern that takes other engines for ever takes RE2 time with the length of what it is held against;
+// one too large for RE2 is refused with its key.
+func TestRegexBombs(t *testing.T) {
+	for _, pattern := range []string{"(a{1000}){1000}", "((a{30}){30}){30}", "(a"} {
+		cfg := pizzaConfig()
+		cfg.Vendors[0].Responses[0].Conditions = []string{`IsMatch(log.body, "` + pattern + `")`}
+		assert.ErrorContains(t, cfg.Validate(), "vendors[0].responses[0].conditions[0]: ", pattern)
+	}
+	cfg := pizzaConfig()
+	cfg.Orders[0].Conditions = []string{`not IsMatch(log.body, "(x+x+)+y")`, `not IsMatch(log.body, "^(([a-z])+.)+[A-Z]([a-z])+$")`}
+	h := start(t, cfg)
+	ld := plog.NewLogs()
+	body := `{"path":"/api/order","method":"POST","statusCode":500,"resBody":"` + strings.Repeat("x", 1<<18) + `"}`
+	addRecord(ld, body, "type", "http")
+	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
+}
+
+// BenchmarkHostile tells what each kind of hostile telemetry costs, by the megabyte.
+func BenchmarkHostile(b *testing.B) {
+	const size = 1 << 20
+	order := func(body string) string {
+		return `{"path":"/api/order","method":"POST","statusCode":500,"reqBody":{"items":[]},"resBody":` + body + `}`
+	}
+	fill := func(text string) string { return strings.Repeat(text, size/len(text)) }
+	quoted := func(text string, times int) string {
+		for range times {
+			raw, err := json.Marshal(text)
+			require.NoError(b, err)
+			text = string(raw)
+		}
+		return text
+	}
+	for _, tc := range []struct{ name, body string }{
+		{"no order at all", fill("x")},
+		{"text", order(`"` + fill("x") + `"`)},
+		{"escapes", order(`"` + fill(`\u0041`) + `"`)},
+		{"array", order("[" + fill("1,") + "1]")},
+		{"nested arrays", order(fill("["))},
+		{"nested objects", order(fill(`{"a":`))},
+		{"encoded eight times", order(quoted(strings.Repeat("x", size), 8))},
+		{"quotes encoded six times", order(quoted(strings.Repeat(`"`, size>>6), 6))},
+		{"members", order("1")[:len(order("1"))-1] + fill(`,"http":{}`) + "}"},
+		{"members in the answer", order(`{"a":0` + fill(`,"b":"\u0041"`) + "}")},
+		{"token", strings.Replace(order(`{"jwt":"`+base64.RawURLEncoding.EncodeToString([]byte(`{"a":`+fill("[")[:size*3/4]))+`.e30.c2ln"}`), "500", "200", 1)},
+		{"not UTF-8", order(`"` + fill("\xff\xfe") + `"`)},
+	} {
+		b.Run("line/"+tc.name, func(b *testing.B) {
+			h := &harness{tel: componenttest.NewTelemetry()}
+			h.open(b, NewFactory(), pizzaConfig(), consumertest.NewNop(), consumertest.NewNop())
+			defer h.shutdown(b)
+			b.SetBytes(int64(len(tc.body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				ld := plog.NewLogs()
+				addRecord(ld, tc.body, "type", "http")
+				require.NoError(b, h.logs.ConsumeLogs(context.Background(), ld))
+			}
+		})
+	}
+	many := make([]any, 0, 20_000)
+	for n := range 10_000 {
+		many = append(many, "attribute."+strconv.Itoa(n), n)
+	}
+	for _, tc := range []struct {
+		name       string
+		attributes []any
+	}{
+		{"10,000 attributes", append(many, orderSpan(500)...)},
+		{"a host of 1 MB", []any{"url.full", "http://" + fill("a.") + "/", "http.request.method", "POST"}},
+		{"a path of 1 MB", []any{"http.request.method", "POST", "url.path", fill("/")}},
+		{"a method of 1 MB", []any{"http.request.method", fill("P"), "url.path", "/api/order"}},
+	} {
+		for _, kind := range []ptrace.SpanKind{client, server} {
+			b.Run(kind.String()+" span/"+tc.name, func(b *testing.B) {
+				cfg := pizzaConfig()
+				for n := range 10 {
+					cfg.Vendors[0].Calls.URLs = append(cfg.Vendors[0].Calls.URLs, "*.e"+strconv.Itoa(n)+".example.com")
+				}
+				h := &harness{tel: componenttest.NewTelemetry()}
+				h.open(b, NewFactory(), cfg, consumertest.NewNop(), consumertest.NewNop())
+				defer h.shutdown(b)
+				td := ptrace.NewTraces()
+				addSpan(td, 1, kind, tc.attributes)
+				b.ReportAllocs()
+				for b.Loop() {
+					require.NoError(b, h.traces.ConsumeTraces(context.Background(), td))
+				}
+			})
+		}
+	}
 }
 
 func started(f *testing.F) (processor.Traces, processor.Logs) {

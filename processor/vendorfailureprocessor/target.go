@@ -31,9 +31,9 @@ func parseTarget(raw string) (target, error) {
 		// What stands before an @ may be a password.
 		return target{}, fmt.Errorf("%q is not a URL: %w; %s", raw[strings.LastIndexByte(raw, '@')+1:], err.(*url.Error).Err, right)
 	}
-	host, wildcard := strings.CutPrefix(u.Hostname(), "*.")
+	host, wildcard := strings.CutPrefix(strings.TrimSuffix(u.Hostname(), "."), "*.")
 	switch {
-	case host == "" || strings.ContainsAny(host, "*/ "):
+	case host == "" || len(host) > maxHost || strings.ContainsAny(host, "*/ "):
 		return target{}, fmt.Errorf("%q names no host; %s", raw, right)
 	case u.User != nil:
 		return target{}, fmt.Errorf("%q holds credentials; leave them out, they play no part", u.Redacted())
@@ -41,7 +41,7 @@ func parseTarget(raw string) (target, error) {
 		return target{}, fmt.Errorf("%q has a query or fragment; %s", raw, right)
 	}
 	t := target{
-		host:     strings.ToLower(strings.TrimSuffix(host, ".")),
+		host:     strings.ToLower(host),
 		wildcard: wildcard,
 		port:     portOf(u.Scheme),
 		path:     strings.TrimRight(u.Path, "/"),

@@ -388,9 +388,16 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 // reasonOfErrorLine returns why a call failed whose line is an error and tells no status that is one.
 func reasonOfErrorLine(l *line, status int, answer gjson.Result) reason.Reason {
 	if status == 0 && !answer.Exists() {
-		if why := reason.OfClientError(textOf(l.field(errorNames))); why != reason.None {
-			return why
+		why := reason.Error
+		for i := range errorNames {
+			switch reason.OfClientError(textOf(l.field(errorNames[i : i+1]))) {
+			case reason.Timeout:
+				return reason.Timeout
+			case reason.Unreachable:
+				why = reason.Unreachable
+			}
 		}
+		return why
 	}
 	return reason.Error
 }

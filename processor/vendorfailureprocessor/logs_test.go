@@ -168,6 +168,8 @@ func TestCallLine(t *testing.T) {
 		{"what the request echoed is no sign", `{"status":500,"reqBody":"The oven is full reportUrl","resBody":"{}"}`, label("error"), "failure/error", false},
 		{"no answer, an error that names a time-out", `{"reqBody":"{}","error":"Headers Timeout Error"}`, label("error"), "failure/timeout", false},
 		{"no answer, refused", `{"reqBody":"{}","error":"connect ECONNREFUSED 127.0.0.1:4000"}`, label("error"), "failure/unreachable", false},
+		{"no answer, a type that tells nothing and a message that does", `{"exception.type":"Error","exception.message":"connect ECONNREFUSED 127.0.0.1:4000"}`, label("error"), "failure/unreachable", false},
+		{"no answer, two names: the time-out", `{"error":"fetch failed","message":"Connect Timeout Error"}`, label("error"), "failure/timeout", false},
 		{"no answer, an exception attribute", `{}`, append(label("error"), "exception.type", "TimeoutError"), "failure/timeout", false},
 		{"the request's own line", `{"reqBody":` + order + `}`, label("info"), "", false},
 		{"the request under data", `{"data":` + order + `}`, label("info"), "", false},

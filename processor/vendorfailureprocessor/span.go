@@ -108,7 +108,7 @@ func addressOf(attributes pcommon.Map) (address, bool) {
 			return address{}, false
 		}
 	}
-	for _, name := range [...]string{"server.address", "net.peer.name", "http.url"} {
+	for _, name := range [...]string{"server.address", "net.peer.name", "http.url", "rpc.method"} {
 		if _, ok := attributes.Get(name); ok {
 			r := readRequest(attributes)
 			return r.address()
@@ -121,6 +121,9 @@ func addressOf(attributes pcommon.Map) (address, bool) {
 func (r *requestSpan) address() (address, bool) {
 	if a, ok := splitURL(r.url); ok {
 		return a, true
+	}
+	if r.host == "" && r.rpc.method != "" && !r.isStore {
+		return address{rpc: r.rpc}, true // a call that never connected, as Go's otelgrpc tells of it
 	}
 	if r.host == "" || r.isStore || r.port < 0 || r.port > math.MaxUint16 {
 		return address{}, false

@@ -76,6 +76,8 @@ type address struct {
 	port uint16
 	path string
 	rpc  procedure // whose path counts where there is none
+
+	anyPort bool // of a call that never connected: it tells neither host nor port
 }
 
 // splitURL takes an absolute URL apart and allocates nothing. What is no such URL gives false.
@@ -161,10 +163,11 @@ const maxHost = 253
 // targets finds the vendor that a request went to.
 type targets struct {
 	hosts, below map[string][]target // by host, and by what follows "*."
+	services     map[string][]target // by the first segment of the path, which of gRPC is the service
 }
 
 func newTargets(configs []VendorConfig, vendors []vendor) (targets, error) {
-	ts := targets{hosts: map[string][]target{}, below: map[string][]target{}}
+	ts := targets{hosts: map[string][]target{}, below: map[string][]target{}, services: map[string][]target{}}
 	for i, v := range configs {
 		for _, raw := range v.Calls.URLs {
 			t, err := parseTarget(raw)
@@ -180,9 +183,12 @@ func newTargets(configs []VendorConfig, vendors []vendor) (targets, error) {
 				m = ts.below
 			}
 			m[t.host] = append(m[t.host], t)
+			if service := firstSegment(t.path); service != "" {
+				ts.services[service] = append(ts.services[service], t)
+			}
 		}
 	}
-	for _, m := range []map[string][]target{ts.hosts, ts.below} {
+	for _, m := range []map[string][]target{ts.hosts, ts.below, ts.services} {
 		for _, list := range m {
 			// The longest path tells most: of two vendors behind one gateway it is theirs.
 			slices.SortStableFunc(list, func(a, b target) int { return len(b.path) - len(a.path) })
@@ -194,6 +200,11 @@ func newTargets(configs []VendorConfig, vendors []vendor) (targets, error) {
 // find returns the vendor that lives at the address to which a span or record says that a request went, or noVendor, and
 // whether any lives at its host.
 func (ts *targets) find(a address, x *asked) (v int16, hasHost bool) {
+	if a.host == "" {
+		a.path, a.anyPort = a.rpc.path(), true
+		list := ts.services[firstSegment(a.path)]
+		return among(list, a, x), len(list) > 0
+	}
 	host := hostName(a.host)
 	list := ts.hosts[host]
 	if v := among(list, a, x); v != noVendor {
@@ -255,6 +266,12 @@ func among(list []target, a address, x *asked) int16 {
 	return noVendor
 }
 
+// firstSegment returns the first segment of a path.
+func firstSegment(path string) string {
+	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return segment
+}
+
 // takes tells whether a request to this host went to this target. A port that telemetry does not tell is the default of
 // one of the two schemes.
 func (t *target) takes(a address) bool {
@@ -262,7 +279,7 @@ func (t *target) takes(a address) bool {
 }
 
 func (t *target) hasPort(a address) bool {
-	return t.port == 0 || t.port == a.port || a.port == 0 && (t.port == 443 || t.port == 80)
+	return t.port == 0 || a.anyPort || t.port == a.port || a.port == 0 && (t.port == 443 || t.port == 80)
 }
 
 func (t *target) hasPath(a address) bool {

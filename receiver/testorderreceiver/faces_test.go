@@ -147,20 +147,17 @@ const (
 // and logs out once if it had logged in.
 func TestFaces(t *testing.T) {
 	now := time.Now()
-	t.Cleanup(func() { // after the faces, which run side by side
-		assert.Less(t, sent.Load(), int64(64<<20), "of 1 GiB only the beginning is read")
-		assert.GreaterOrEqual(t, sent.Load(), int64(maxAnswer))
-	})
 	// quick is for what takes as long as it is given.
 	const quick = "timeout: 2s"
-	for _, face := range []struct {
+	type face struct {
 		name    string
 		at      string // the request that the face answers
 		does    http.HandlerFunc
 		ran     string // what probe.runs tells
 		logouts int
 		over    string // the configuration
-	}{
+	}
+	faces := []face{
 		{"healthy", "", nil, "success", 1, ""},
 
 		{"the factory failed", order, answers(500, factoryMessage), "vendor_failure order error", 1, ""},
@@ -215,16 +212,22 @@ func TestFaces(t *testing.T) {
 		{"a token that no header can have", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, ""},
 		{"logout fails", logout, answers(500, ""), "own_failure logout error", 1, ""},
 		{"logout never answers", logout, never, "own_failure logout timeout", 1, quick},
-	} {
+	}
+	// All at once: most of the time is waited.
+	shops, harnesses := make([]*shop, len(faces)), make([]*harness, len(faces))
+	for i, face := range faces {
+		shops[i] = newShop(t, map[string]http.HandlerFunc{face.at: face.does})
+		harnesses[i] = start(t, pizzaConfig(t, shops[i].URL, face.over))
+	}
+	for i, face := range faces {
 		t.Run(face.name, func(t *testing.T) {
-			t.Parallel()
-			s := newShop(t, map[string]http.HandlerFunc{face.at: face.does})
-			h := start(t, pizzaConfig(t, s.URL, face.over))
-			h.oneRun(t)
-			h.tells(t, face.ran)
-			assert.Equal(t, face.logouts, s.count(logout))
+			harnesses[i].oneRun(t)
+			harnesses[i].tells(t, face.ran)
+			assert.Equal(t, face.logouts, shops[i].count(logout))
 		})
 	}
+	assert.Less(t, sent.Load(), int64(64<<20), "of 1 GiB only the beginning is read")
+	assert.GreaterOrEqual(t, sent.Load(), int64(maxAnswer))
 }
 
 // tells asserts that metrics, trace and record tell how one run ended.

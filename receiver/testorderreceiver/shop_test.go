@@ -123,6 +123,9 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// replaceURL puts the shop's address into a configuration.
+func replaceURL(text string, s *shop) string { return strings.ReplaceAll(text, "URL", s.URL) }
+
 func (s *shop) newOrder() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

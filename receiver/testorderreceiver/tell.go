@@ -123,8 +123,12 @@ func (t *teller) listeners() listeners {
 func (t *teller) tell(runs <-chan *run) {
 	again := time.NewTicker(t.every)
 	defer again.Stop()
+	// The counters at 0, before the first run and after the instances of the other signals have started.
+	first := time.NewTimer(firstAfter / 2)
+	defer first.Stop()
 	for {
 		select {
+		case <-first.C:
 		case r, ok := <-runs:
 			if !ok {
 				t.tellMetrics()

@@ -209,10 +209,11 @@ type Override struct {
 	Properties []Property `json:"properties"`
 }
 
-// Matcher finds fields, such as byName or byRegexp.
+// Matcher finds fields, such as byName or byRegexp, of a scope: the series unless something else is named.
 type Matcher struct {
 	ID      string `json:"id"`
 	Options string `json:"options"`
+	Scope   string `json:"scope,omitempty"`
 }
 
 // Property is one thing of a field's look.

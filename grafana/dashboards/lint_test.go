@@ -145,6 +145,13 @@ func lint(d Dashboard, known *declared.Declaration, uids map[string]bool) (fault
 		for _, l := range p.FieldConfig.Defaults.Links {
 			link(l.URL)
 		}
+		for _, override := range p.FieldConfig.Overrides {
+			for _, property := range override.Properties {
+				if links, ok := property.Value.([]DataLink); ok {
+					link(links[0].URL)
+				}
+			}
+		}
 		if at := p.GridPos; at.X < 0 || at.Y < 0 || at.W <= 0 || at.H < 4 || at.X+at.W > 24 {
 			fault("it does not fit into the grid, or is too low to be read: %+v", at)
 		}
@@ -180,6 +187,11 @@ func lint(d Dashboard, known *declared.Declaration, uids map[string]bool) (fault
 			default:
 				use(target.Expr)
 				use(target.Query)
+				for _, tag := range tagsIn(target) {
+					if !isTag(known, tag) {
+						fault("target %s: no component writes a tag %s", target.RefID, tag)
+					}
+				}
 			}
 		}
 	}
@@ -211,6 +223,31 @@ func variablesIn(text string) []string {
 		names = append(names, match[1]+match[2])
 	}
 	return names
+}
+
+// tagsIn finds the attributes of spans that a TraceQL query asks for, and the labels that a LogQL query filters by.
+func tagsIn(target Target) []string {
+	pattern := logQLFilter
+	if target.Query != "" {
+		pattern = traceQLAttribute
+	}
+	var tags []string
+	for _, match := range pattern.FindAllStringSubmatch(target.Expr+target.Query, -1) {
+		tags = append(tags, match[1])
+	}
+	return tags
+}
+
+var (
+	traceQLAttribute = regexp.MustCompile(`span\.([\w.]+)`)
+	logQLFilter      = regexp.MustCompile(`(?:\||\bor\b|\band\b) (\w+) ?[!=~]`)
+)
+
+// isTag takes event_name for one, which OpenTelemetry itself gives to an event.
+func isTag(known *declared.Declaration, tag string) bool {
+	return tag == "event_name" || slices.ContainsFunc(known.Attributes, func(a declared.Attribute) bool {
+		return a.Name == tag || declared.Label(a.Name) == tag
+	})
 }
 
 func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
@@ -367,6 +404,22 @@ func TestLintFinds(t *testing.T) {
 		require.Empty(t, lint(d, known, uids))
 		c.broken(&d)
 		assert.Contains(t, strings.Join(lint(d, known, uids), "\n"), c.want)
+	}
+
+	for _, c := range []struct {
+		panel  int
+		wanted string
+	}{
+		{panelTraces, "no component writes a tag vendor.failure.cause"},
+		{panelLines, "no component writes a tag vendor_failure_cause"},
+		{panelOutageLines, "no component writes a tag event_names"},
+	} {
+		d := vendorIncident()
+		target := &d.Panels[slices.IndexFunc(d.Panels, func(p Panel) bool { return p.ID == c.panel })].Targets[0]
+		for _, query := range []*string{&target.Expr, &target.Query} {
+			*query = strings.Replace(strings.Replace(*query, "reason", "cause", 1), "or event_name", "or event_names", 1)
+		}
+		assert.Contains(t, strings.Join(lint(d, known, uids), "\n"), c.wanted)
 	}
 }
 

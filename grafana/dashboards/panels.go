@@ -16,14 +16,14 @@ func (p Panel) noData(text string) Panel {
 	return p
 }
 
-func (p Panel) override(id, options string, properties ...Property) Panel {
-	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{Matcher{id, options}, properties})
+func (p Panel) override(matcher Matcher, property Property) Panel {
+	p.FieldConfig.Overrides = append(p.FieldConfig.Overrides, Override{matcher, []Property{property}})
 	return p
 }
 
 // paint gives the series whose names match a color of their own.
 func (p Panel) paint(names, color string) Panel {
-	return p.override("byRegexp", names, Property{"color", Color{"fixed", color}})
+	return p.override(Matcher{ID: "byRegexp", Options: names}, Property{"color", Color{"fixed", color}})
 }
 
 // link leads from a value of the panel to somewhere else.
@@ -80,12 +80,14 @@ const (
 	lines = "line"
 )
 
-// withExemplars also asks for the traces behind the figures.
+// withExemplars also asks for the traces behind the figures. The link does not need the data source to know that
+// trace_id is one.
 func (p Panel) withExemplars() Panel {
 	for i := range p.Targets {
 		p.Targets[i].Exemplar = true
 	}
-	return p
+	return p.override(Matcher{ID: "byName", Options: "trace_id", Scope: "exemplar"},
+		Property{"links", []DataLink{{Title: "The trace", URL: explore(traceQL("${__value.raw}")), TargetBlank: true}}})
 }
 
 // stat shows one figure a series, of the query's value at the end of the dashboard's range.
@@ -173,7 +175,7 @@ func states(title, description string, of []state, queries ...query) Panel {
 
 // mapped gives the rows whose names match states of their own.
 func (p Panel) mapped(names string, of []state) Panel {
-	return p.override("byRegexp", names, Property{"mappings", mappings(of)})
+	return p.override(Matcher{ID: "byRegexp", Options: names}, Property{"mappings", mappings(of)})
 }
 
 // heatmap shows a histogram's buckets over time.

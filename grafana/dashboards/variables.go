@@ -108,7 +108,7 @@ func keepVariables(escaped string) string {
 	return strings.NewReplacer("+", "%20", "%3Apipe}", ":pipe}").Replace(variable.ReplaceAllString(escaped, "$${$1}"))
 }
 
-var variable = regexp.MustCompile(`%24%7B(\w+(?:%3Apipe)?)%7D`)
+var variable = regexp.MustCompile(`%24%7B([\w.]+(?:%3Apipe)?)%7D`)
 
 // link stands above the panels. To another dashboard it takes the range and the variables along.
 func link(title, tooltip, address string) Link {

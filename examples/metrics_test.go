@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/builtcollector"
@@ -28,6 +29,7 @@ type grafanaCloud struct {
 	mu            sync.Mutex
 	authorization map[string][]string // by path, each value once
 	pushes        []push              // of metrics
+	outages       []string            // event.name of lines about pizza-factory
 }
 
 type push struct {
@@ -53,6 +55,15 @@ func (g *grafanaCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if header := r.Header.Get("Authorization"); !slices.Contains(g.authorization[r.URL.Path], header) {
 		g.authorization[r.URL.Path] = append(g.authorization[r.URL.Path], header)
 	}
+	if r.URL.Path == "/otlp/v1/logs" {
+		var decoder plog.ProtoUnmarshaler
+		logs, err := decoder.UnmarshalLogs(body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		g.outages = append(g.outages, outageEvents(logs)...)
+	}
 	if r.URL.Path == "/otlp/v1/metrics" {
 		// On the wire a request is the same as the metrics in it.
 		var decoder pmetric.ProtoUnmarshaler
@@ -63,6 +74,22 @@ func (g *grafanaCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		g.pushes = append(g.pushes, push{time.Now(), metrics})
 	}
+}
+
+func outageEvents(logs plog.Logs) []string {
+	var events []string
+	for _, rl := range logs.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, record := range sl.LogRecords().All() {
+				event, isEvent := record.Attributes().Get("event.name")
+				vendor, hasVendor := record.Attributes().Get("vendor.name")
+				if isEvent && hasVendor && vendor.Str() == "pizza-factory" {
+					events = append(events, event.Str())
+				}
+			}
+		}
+	}
+	return events
 }
 
 func read(r *http.Request) ([]byte, error) {
@@ -112,6 +139,8 @@ func TestGrafanaCloud(t *testing.T) {
 		"/otlp/v1/logs":    {header},
 		"/otlp/v1/metrics": {header},
 	}, cloud.authorization)
+
+	assert.Equal(t, []string{"vendor.outage.start"}, cloud.outages, "the Collector's own lines arrive too, each once")
 
 	assert.Equal(t, pulled, asPrometheusNames(t, running.metrics))
 	assert.True(t, hasExemplar(running.metrics, "vendor.orders"), "a failed order leads to its trace")

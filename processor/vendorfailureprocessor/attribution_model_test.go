@@ -460,7 +460,7 @@ func shopping(random *rand.Rand, cfg *Config) (all []sighting) {
 		status := []int{200, 200, 500, 500, 500, 502, 503, 400, 401, 404}[random.IntN(10)]
 		call := func(vendor int, fails bool, resend int) {
 			span := sighting{kind: callSpans, service: pick("shop", "shop", "kitchen"), vendor: vendor, resend: resend, status: 200, took: time.Second}
-			line := sighting{kind: callLines, service: span.service, vendor: vendor, status: 200, says: "well", level: "info"}
+			line := sighting{kind: callLines, service: span.service, vendor: vendor, status: 200, says: pick("well", text()), level: "info"}
 			if random.IntN(4) == 0 {
 				span.says = text()
 			}

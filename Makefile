@@ -15,10 +15,10 @@ GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 FUZZTIME ?= 60s
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo drill run build test faults fuzz lint generate check-generate bench dashboards-cost clean
+.PHONY: help demo drill run build test faults fuzz lint generate check-generate bench dashboards-schema dashboards-cost clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-17s %s\n", $$1, $$2}' Makefile
 
 demo: $(COLLECTOR) ## replay the recorded incident into a Collector and tell whether its figures are true
 	@go run ./cmd/demo
@@ -86,6 +86,10 @@ check-generate:
 
 bench: ## set the processor beside its peers
 	@$(BENCH)
+
+dashboards-schema: ## hold the dashboards against Grafana's own types and query grammars; needs Node.js and npm
+	@mkdir -p dist/schema && cp grafana/schema/* dist/schema/
+	@cd dist/schema && npm install --no-package-lock --silent && node check.mjs ../../grafana/dashboards
 
 dashboards-cost: .tools/prometheus ## how long each panel's query takes on a day of 20 vendors and 20 callers: some minutes
 	@cd grafana && go run ./cost $(COSTFLAGS)

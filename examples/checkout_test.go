@@ -30,7 +30,7 @@ import (
 
 // call is one request of an order to a vendor, and how it ended. Of status, code and fault it has one.
 type call struct {
-	to     string        // payments, tax or shipping
+	to     string        // payments, tax, shipping, or the host of a vendor that is not configured
 	status int           // HTTP's
 	code   string        // gRPC's
 	fault  string        // no answer came: what a client calls that, and its message
@@ -55,6 +55,7 @@ var (
 	paid    = call{to: "payments", status: 201}
 	taxed   = call{to: "tax", code: "OK"}
 	shipped = call{to: "shipping", status: 201}
+	vetted  = call{to: "risk.example.net", status: 200}
 )
 
 // story is what happened in the shop, second by second, and what it comes to: all that is wanted of the processor.
@@ -116,7 +117,7 @@ func (s *story) place(times int, p purchase) {
 // recover ends a chapter: the shop is well for a while, and every outage is over. The chapter had an outage of each of
 // these vendors.
 func (s *story) recover(vendors ...string) {
-	well := purchase{calls: []call{taxed, paid, shipped}, status: 201, ended: "success"}
+	well := purchase{calls: []call{vetted, taxed, paid, shipped}, status: 201, ended: "success"}
 	s.place(12, well)
 	s.now = s.now.Add(70 * time.Second)
 	s.place(12, well)
@@ -148,6 +149,9 @@ func tell() *story {
 	s.place(12, purchase{calls: []call{taxed, paid, {to: "shipping", fault: "java.net.ConnectException", says: "Connection refused", why: "unreachable"}},
 		status: 500, ended: "vendor_failure shipping unreachable"})
 	s.recover("shipping")
+
+	s.place(12, purchase{calls: []call{{to: "risk.example.net", status: 500, why: "error"}}, status: 500, ended: "vendor_failure risk.example.net error"})
+	s.recover("risk.example.net")
 
 	// Two together: the one that failed first is to blame, both are down.
 	s.place(12, purchase{calls: []call{{to: "tax", code: "INTERNAL", why: "error"}, {to: "payments", status: 503, why: "error"}},
@@ -281,6 +285,8 @@ func (s *story) spans(n int, c *convention) ptrace.Traces {
 			e.service, e.rpc, e.host = "tax.v1.TaxService", "Calculate", "tax.example.com"
 		case "shipping":
 			e.method, e.host, e.path, e.query = "POST", "eu.shipping.example.com", "/v2/shipments", "label=pdf"
+		default:
+			e.method, e.host, e.path = "POST", call.to, "/score"
 		}
 		c.write(add(), ptrace.SpanKindClient, &e, begin, takes)
 		if later := begin.Add(takes); later.After(end) {
@@ -302,7 +308,7 @@ func (s *story) spans(n int, c *convention) ptrace.Traces {
 	return td
 }
 
-// shop is the processor with exactly the vendor_failure of a configuration.
+// shop is the processor with exactly the vendor_failure of a configuration, in YAML.
 type shop struct {
 	tel   *componenttest.Telemetry
 	spans *consumertest.TracesSink
@@ -311,10 +317,8 @@ type shop struct {
 	close func()
 }
 
-func newShop(t *testing.T, config string) *shop {
-	text, err := os.ReadFile(config)
-	require.NoError(t, err)
-	parsed, err := confmap.NewRetrievedFromYAML(text)
+func newShop(t *testing.T, config []byte) *shop {
+	parsed, err := confmap.NewRetrievedFromYAML(config)
 	require.NoError(t, err)
 	whole, err := parsed.AsConf()
 	require.NoError(t, err)
@@ -365,13 +369,15 @@ func byVendor(outages []lost) []lost {
 // arrivals are the ways in which the spans of an order may come. An SDK sends a span when it has ended. Of two calls that
 // failed and come after the order's own span, in requests of their own, the one that comes first is to blame.
 var arrivals = []struct {
-	name   string
-	tagged bool // the order's own span too: its calls come no later
-	cut    func(ptrace.Traces) []ptrace.Traces
+	name string
+	// What bears tags besides the calls to configured vendors: orders whose calls come no later, and calls to
+	// discovered vendors that come no earlier than an order.
+	orders, discovered bool
+	cut                func(ptrace.Traces) []ptrace.Traces
 }{
-	{"at once", true, func(td ptrace.Traces) []ptrace.Traces { return []ptrace.Traces{td} }},
-	{"span by span", true, asTheyEnded},
-	{"span by span, the order's first", false, func(td ptrace.Traces) []ptrace.Traces {
+	{"at once", true, true, func(td ptrace.Traces) []ptrace.Traces { return []ptrace.Traces{td} }},
+	{"span by span", true, false, asTheyEnded},
+	{"span by span, the order's first", false, true, func(td ptrace.Traces) []ptrace.Traces {
 		cut := asTheyEnded(td)
 		last := len(cut) - 1
 		return append(cut[last:], cut[:last]...)
@@ -398,10 +404,12 @@ func asTheyEnded(td ptrace.Traces) (cut []ptrace.Traces) {
 // same in the processor as examples/checkout.yaml configures it.
 func TestCheckout(t *testing.T) {
 	want := tell()
+	config, err := os.ReadFile("checkout.yaml")
+	require.NoError(t, err)
 	for _, c := range conventions() {
 		for _, arrival := range arrivals {
 			t.Run(c.name+"/"+arrival.name, func(t *testing.T) {
-				s := newShop(t, "checkout.yaml")
+				s := newShop(t, config)
 				for n := range want.orders {
 					for _, request := range arrival.cut(want.spans(n, &c)) {
 						s.send(request)
@@ -432,7 +440,7 @@ func TestCheckout(t *testing.T) {
 				assert.Equal(t, byVendor(want.outages), byVendor(outages))
 				assert.Equal(t, len(want.outages), opened)
 
-				assertTags(t, want, s.spans.AllTraces(), arrival.tagged)
+				assertTags(t, want, s.spans.AllTraces(), arrival.orders, arrival.discovered)
 			})
 		}
 	}
@@ -447,12 +455,12 @@ func toInt(points map[string]int64) map[string]int {
 }
 
 // assertTags holds the tags of spans against the story: those of calls that failed, and of orders that a vendor broke.
-func assertTags(t *testing.T, want *story, requests []ptrace.Traces, ordersToo bool) {
+func assertTags(t *testing.T, want *story, requests []ptrace.Traces, orders, discovered bool) {
 	t.Helper()
 	count := func(tags map[string]int, td ptrace.Traces) {
 		for _, span := range td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
 			vendor, ok := span.Attributes().Get("vendor.name")
-			if !ok || span.Kind() == ptrace.SpanKindServer && !ordersToo {
+			if !ok || span.Kind() == ptrace.SpanKindServer && !orders {
 				continue
 			}
 			reason, _ := span.Attributes().Get("vendor.failure.reason")
@@ -466,11 +474,11 @@ func assertTags(t *testing.T, want *story, requests []ptrace.Traces, ordersToo b
 	expected := map[string]int{}
 	for n, p := range want.orders {
 		for _, c := range p.calls {
-			if c.why != "" {
+			if c.why != "" && (discovered || c.to != vetted.to) {
 				expected[fmt.Sprint(n, ptrace.SpanKindClient, " ", c.to, " ", c.why)]++
 			}
 		}
-		if blamed, ok := strings.CutPrefix(p.ended, "vendor_failure "); ok && ordersToo {
+		if blamed, ok := strings.CutPrefix(p.ended, "vendor_failure "); ok && orders {
 			expected[fmt.Sprint(n, ptrace.SpanKindServer, " ", blamed)]++
 		}
 	}
@@ -482,17 +490,25 @@ func traceOf(span ptrace.Span) []byte {
 	return id[:]
 }
 
-// TestCheckoutEndToEnd: the same through the built Collector, over the wire.
+// TestCheckoutEndToEnd: the same through the built Collector, over the wire, and as Go's otelgrpc tells it.
 func TestCheckoutEndToEnd(t *testing.T) {
-	t.Parallel()
-	want, c := tell(), conventions()[0]
+	for _, c := range []convention{conventions()[0], otelgrpc()} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			assertEndToEnd(t, &c)
+		})
+	}
+}
+
+func assertEndToEnd(t *testing.T, c *convention) {
+	want := tell()
 	folder := t.TempDir()
 	collector, err := builtcollector.Start(t.Context(), root, withFiles(t, "checkout.yaml", folder), folder)
 	require.NoError(t, err)
 	defer collector.Kill()
 	var encoder ptrace.JSONMarshaler
 	for n := range want.orders {
-		request, err := encoder.MarshalTraces(want.spans(n, &c))
+		request, err := encoder.MarshalTraces(want.spans(n, c))
 		require.NoError(t, err)
 		post(t, collector.OTLP+"/v1/traces", string(request))
 	}
@@ -546,5 +562,5 @@ func TestCheckoutEndToEnd(t *testing.T) {
 			requests = append(requests, one)
 		}
 	}
-	assertTags(t, want, requests, true)
+	assertTags(t, want, requests, true, true)
 }

@@ -1,6 +1,7 @@
 package examples
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -276,6 +277,18 @@ func rpcServerV120(e *exchange) []row {
 		{recommended, always, v120.NetSockPeerAddr("127.0.0.1")},
 		{recommended, always, v120.NetSockPeerPort(16456)},
 	}
+}
+
+// otelgrpc is what Go's instrumentation v0.49 makes of it: the address of the connection, not the server's name.
+func otelgrpc() convention {
+	c := conventions()[6]
+	c.name = "Go's otelgrpc v0.49"
+	c.rpcClient = func(e *exchange) []row {
+		return slices.DeleteFunc(rpcClientV120(e), func(r row) bool {
+			return r.attribute.Key == v120.NetPeerNameKey || r.attribute.Key == v120.NetPeerPortKey
+		})
+	}
+	return c
 }
 
 // grpcCodes are the status codes of gRPC in the order of their numbers (grpc/doc/statuscodes.md).

@@ -64,8 +64,8 @@ var replayed = map[string]struct {
 	"db-fail": {push: time.Second, parts: func(recording.Truth) []builtcollector.Replay { return []builtcollector.Replay{{Speed: 1}} }},
 }
 
-// watched is how long alerts are waited for: longer than any `for` of a page, from the last failure on.
-const watched = 155 * time.Second
+// watched is how long alerts are waited for: longer than any `for` of a page and a push, from the first failure on.
+const watched = 175 * time.Second
 
 // The built Collector pushes to a real Prometheus with the rules, which tells a real Alertmanager with the example's
 // configuration, which calls a webhook: a recording gives exactly the alerts that a table names, in its order, once.
@@ -172,12 +172,15 @@ func replay(t *testing.T, name string, delays *report) []expectedAlert {
 	case <-t.Context().Done():
 	}
 
+	if name == "incident" {
+		s.askEverything(t)
+	}
 	got := s.fired(t, began)
 	assert.NotEmpty(t, s.notifications("Watchdog"), "the heartbeat gets through")
 	for i := range got {
 		got[i].Receiver, got[i].HeldBackBy = s.handled(t, got[i])
 		if got[i].Receiver != "" {
-			delays.add(t, name, got[i], s.hops(t, got[i], firstFailure))
+			delays.add(t, name, s.notifications(got[i].Alert)[0].alert, s.hops(t, got[i], firstFailure))
 		}
 	}
 	for _, n := range s.webhook.Notifications() {
@@ -339,15 +342,16 @@ type report struct {
 	parts []string
 }
 
-func (r *report) add(t *testing.T, recording string, alert expectedAlert, steps []hop) {
+func (r *report) add(t *testing.T, recording string, alert monitoring.Alert, steps []hop) {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s: %s, seconds since the first failed order, and of the step\n", recording, alert.Alert)
+	fmt.Fprintf(&text, "%s: %s, seconds since the first failed order, and of the step\n", recording, alert.Labels["alertname"])
 	for i, step := range steps {
 		before := steps[max(0, i-1)].at
 		// The Collector and Prometheus tell milliseconds.
 		assert.False(t, step.at.Before(before.Add(-2*time.Millisecond)), "%s comes after %s", step.name, steps[max(0, i-1)].name)
 		fmt.Fprintf(&text, "  %7.2f %7.2f  %s\n", step.at.Sub(steps[0].at).Seconds(), max(0, step.at.Sub(before)).Seconds(), step.name)
 	}
+	fmt.Fprintf(&text, "  %s\n", alert.Annotations["summary"])
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.parts = append(r.parts, text.String())

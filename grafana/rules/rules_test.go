@@ -222,19 +222,26 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 	}
 }
 
-// Nothing is asked for that no component declares and no rule records.
-func TestExpressionsAskForWhatThereIs(t *testing.T) {
-	d, err := declared.Read(root)
-	require.NoError(t, err)
-	series := d.Series()
-	rules := readRules(t)
-	// Two rules keep what they recorded last: they ask for themselves.
+// withRecorded adds what the rules record. Two of them ask for themselves, so their labels are told, not derived.
+func withRecorded(series declared.Series, rules ruleGroups) declared.Series {
 	for _, recorded := range rules.all() {
 		if recorded.Record != "" {
 			series[recorded.Record] = []string{"vendor_name", "vendor_failure_reason", "vendor_failure_chaos", "vendor_outcome",
 				"probe_name", "probe_step", "probe_outcome"}
 		}
 	}
+	for _, name := range []string{"ALERTS", "ALERTS_FOR_STATE"} {
+		series[name] = []string{"alertname", "alertstate", "severity", "side", "vendor_name"}
+	}
+	return series
+}
+
+// Nothing is asked for that no component declares and no rule records.
+func TestExpressionsAskForWhatThereIs(t *testing.T) {
+	d, err := declared.Read(root)
+	require.NoError(t, err)
+	rules := readRules(t)
+	series := withRecorded(d.Series(), rules)
 	for _, r := range rules.all() {
 		labels, err := series.Labels(r.Expr)
 		assert.NoError(t, err, r.name())

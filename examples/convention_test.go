@@ -1,7 +1,6 @@
 package examples
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -279,14 +278,15 @@ func rpcServerV120(e *exchange) []row {
 	}
 }
 
-// otelgrpc is what Go's instrumentation v0.49 makes of it: the address of the connection, not the server's name.
+// otelgrpc is what Go's instrumentation v0.70 makes of it: server.address is the address of the connection, and not the
+// server's name.
 func otelgrpc() convention {
-	c := conventions()[6]
-	c.name = "Go's otelgrpc v0.49"
+	c := conventions()[0]
+	c.name = "Go's otelgrpc v0.70"
 	c.rpcClient = func(e *exchange) []row {
-		return slices.DeleteFunc(rpcClientV120(e), func(r row) bool {
-			return r.attribute.Key == v120.NetPeerNameKey || r.attribute.Key == v120.NetPeerPortKey
-		})
+		at := *e
+		at.host = "10.1.2.80"
+		return rpcClientPresent(&at)
 	}
 	return c
 }

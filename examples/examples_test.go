@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,11 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/builtcollector"
 )
 
-const root = ".."
+const (
+	root = ".."
+	// testOrderOver is laid over grafana-cloud.yaml.
+	testOrderOver = "grafana-cloud-test-order.yaml"
+)
 
 // credentials are what grafana-cloud.yaml wants, for a Grafana Cloud at the address endpoint.
 func credentials(endpoint string) []string {
@@ -25,6 +30,9 @@ func credentials(endpoint string) []string {
 		"GRAFANA_CLOUD_INSTANCE_ID=123456",
 		"GRAFANA_CLOUD_API_KEY=glc_key",
 		"GRAFANA_CLOUD_BASIC_AUTH=MTIzNDU2OmdsY19rZXk=",
+		"PIZZA_URL=https://pizza-service.example.com",
+		"PROBE_EMAIL=probe@example.com",
+		"PROBE_PASSWORD=0123",
 	}
 }
 
@@ -51,6 +59,7 @@ func all(t *testing.T) []string {
 		require.NoError(t, err)
 		names = append(names, found...)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == testOrderOver })
 	require.Subset(t, names, []string{"demo.yaml", "jwt-pizza.yaml", "grafana-cloud.yaml", "loggers/course-logger.yaml"})
 	return names
 }
@@ -63,6 +72,25 @@ func TestValid(t *testing.T) {
 			assert.Empty(t, output)
 		})
 	}
+}
+
+// TestTestOrderOver: what is laid over a configuration is right together with it, and is the test order of
+// jwt-pizza.yaml.
+func TestTestOrderOver(t *testing.T) {
+	output, ok := validate(t, "examples/grafana-cloud.yaml", "examples/"+testOrderOver)
+	assert.True(t, ok, output)
+	assert.Empty(t, output)
+
+	receiver := func(name string) string {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		_, after, found := strings.Cut(string(text), "  test_order:\n")
+		require.True(t, found)
+		steps, _, found := strings.Cut(after, "\n\n")
+		require.True(t, found)
+		return regexp.MustCompile(`(?m):-[^}]*}|^ *#.*\n`).ReplaceAllString(steps, "}")
+	}
+	assert.Equal(t, receiver("jwt-pizza.yaml"), receiver(testOrderOver))
 }
 
 func TestShape(t *testing.T) {

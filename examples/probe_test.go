@@ -1,0 +1,187 @@
+package examples
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+	"github.com/lestrrat-go/jwx/v3/jws"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/builtcollector"
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/monitoring"
+)
+
+// pizzaShop takes the place of jwt-pizza-service and of the factory's keys. It tells nothing of its orders: what is known
+// of it, the test order has found out.
+type pizzaShop struct {
+	*httptest.Server
+	// forged makes the factory sign the tokens of its orders with a key of somebody else's.
+	forged        atomic.Bool
+	logins, ended atomic.Int64
+
+	key, other ed25519.PrivateKey
+}
+
+func newPizzaShop(t *testing.T) *pizzaShop {
+	seed := make([]byte, ed25519.SeedSize)
+	s := &pizzaShop{key: ed25519.NewKeyFromSeed(seed)}
+	seed[0] = 1
+	s.other = ed25519.NewKeyFromSeed(seed)
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *pizzaShop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method + " " + r.URL.Path {
+	case "PUT /api/auth":
+		s.logins.Add(1)
+		fmt.Fprint(w, `{"token":"session-token"}`)
+	case "DELETE /api/auth":
+		s.ended.Add(1)
+	case "POST /api/order":
+		key := s.key
+		if s.forged.Load() {
+			key = s.other
+		}
+		token, err := jws.Sign([]byte(`{"order":{"id":7}}`), jws.WithKey(jwa.EdDSA(), key))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, `{"order":{"id":7},"jwt":%q}`, token)
+	case "GET /.well-known/jwks.json":
+		key, err := jwk.Import(s.key.Public())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": []any{key}})
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// TestProbe: with no customer at all, the test order of jwt-pizza.yaml shows in Prometheus that the factory's tokens are
+// worthless, though every answer is 200, opens the outage after min_failures runs, and closes it.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	shop := newPizzaShop(t)
+	out := t.TempDir()
+	prometheus, err := monitoring.StartPrometheus(t.Context(), root, out, monitoring.PrometheusConfig{})
+	require.NoError(t, err)
+	defer prometheus.Kill()
+
+	// Only times are shorter, and the metrics go to Prometheus. The window holds nothing but what min_calls looks at.
+	config := filepath.Join(out, "probe.yaml")
+	merge(t, config, "jwt-pizza.yaml", `
+receivers: {test_order: {interval: 1s, collection_interval: 1s, max_orders_per_day: 86400}}
+processors: {vendor_failure: {outage: {window: 1s, recovery: 2s}}}
+exporters: {otlp_http/prometheus: {metrics_endpoint: "`+prometheus.PushURL()+`", tls: {insecure: true}}}
+service: {pipelines: {metrics: {exporters: [otlp_http/prometheus]}}}
+`)
+	config, err = prometheus.PushFrom(config, out, time.Second)
+	require.NoError(t, err)
+	collector, err := builtcollector.Start(t.Context(), root, config, out,
+		"PIZZA_URL="+shop.URL, "PIZZA_FACTORY_URL="+shop.URL, "PROBE_EMAIL=probe@example.com", "PROBE_PASSWORD=0123")
+	require.NoError(t, err)
+	defer collector.Kill()
+
+	value := func(expression string) float64 {
+		series, err := prometheus.Query(t.Context(), expression)
+		if err != nil || len(series) != 1 || len(series[0].Points) != 1 {
+			return -1
+		}
+		return series[0].Points[0].Value
+	}
+	eventually := func(expression string, want float64) {
+		t.Helper()
+		require.Eventually(t, func() bool { return value(expression) == want }, time.Minute, 50*time.Millisecond, "%s == %v", expression, want)
+	}
+	const success = `probe_success{probe_name="test_order", vendor_name="pizza-factory", job="otelcol-test-order", instance!=""}`
+	const outage = `vendor_outage{vendor_name="pizza-factory"}`
+	const failed = `probe_runs_total{probe_outcome="vendor_failure", probe_step="verify", vendor_failure_reason="bad_response"}`
+	eventually(success, 1)
+	eventually(failed, 0)
+	eventually(outage, 0)
+
+	shop.forged.Store(true)
+	eventually(success, 0)
+	eventually(outage, 1)
+	opened := value(failed)
+	assert.GreaterOrEqual(t, opened, 3., "min_failures runs, and no customer")
+	eventually(`sum(increase(`+failed+`[5m])) >= bool 3`, 1)
+
+	shop.forged.Store(false)
+	eventually(success, 1)
+	eventually(outage, 0)
+
+	// By pull the outage is the same, and nobody was hit by it.
+	samples, err := collector.Scrape(t.Context())
+	require.NoError(t, err)
+	pulled := map[string]float64{}
+	for _, sample := range samples {
+		pulled[sample.Name] += sample.Value
+		if sample.Name == "vendor_calls_total" {
+			assert.Equal(t, "otelcol-test-order", sample.Labels["vendor_caller"])
+			assert.Equal(t, "test", sample.Labels["user_agent_synthetic_type"])
+		}
+		assert.False(t, strings.HasPrefix(sample.Name, "vendor_order") && sample.Value != 0, "no order of a customer's: %s", sample.Name)
+	}
+	assert.Equal(t, 0., pulled["vendor_outage"])
+	assert.Equal(t, 1., pulled["vendor_outages_total"])
+	assert.Positive(t, pulled["vendor_calls_total"])
+
+	series, err := prometheus.Query(t.Context(), `count by (__name__) ({__name__=~"probe_.*"})`)
+	require.NoError(t, err)
+	var names []string
+	for _, s := range series {
+		names = append(names, s.Labels["__name__"])
+	}
+	slices.Sort(names)
+	assert.Equal(t, []string{"probe_duration_seconds", "probe_last_success_time_seconds", "probe_runs_total", "probe_step_duration_seconds", "probe_success"}, names)
+	assert.InDelta(t, time.Now().Unix(), value("probe_last_success_time_seconds"), 30)
+
+	require.NoError(t, collector.Stop())
+	assert.InDelta(t, shop.logins.Load(), shop.ended.Load(), 1, "each login has its logout, unless the end cut off its answer")
+	log, err := os.ReadFile(collector.Log)
+	require.NoError(t, err)
+	assert.Contains(t, string(log), "The test order failed at step verify: bad_response")
+	assert.Contains(t, string(log), "vendor.outage.start")
+	for _, secret := range []string{"session-token", "probe@example.com", "eyJ"} {
+		assert.NotContains(t, string(log), secret)
+	}
+}
+
+// merge writes a configuration of this folder with changes laid over it.
+func merge(t *testing.T, to, config, changes string) {
+	t.Helper()
+	text, err := os.ReadFile(config)
+	require.NoError(t, err)
+	merged := confmap.New()
+	for _, layer := range []string{string(text), changes} {
+		retrieved, err := confmap.NewRetrievedFromYAML([]byte(layer))
+		require.NoError(t, err)
+		conf, err := retrieved.AsConf()
+		require.NoError(t, err)
+		require.NoError(t, merged.Merge(conf))
+	}
+	text, err = yaml.Marshal(merged.ToStringMap())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, text, 0o600))
+}

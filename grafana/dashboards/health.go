@@ -54,8 +54,7 @@ func vendorHealth() Dashboard {
 				link("The incident of ${__field.labels.vendor_name}", incident).
 				at(panelBrokenNow, 0, 0, 6, 6),
 			stat("Down for", "How long the outage that is on has been known, by vendor; up to a day. Empty when no vendor is down.", "s",
-				query{`(time() - max_over_time(timestamp(max by (vendor_name) (vendor_outage{vendor_name=~"$vendor"}) == 0)[1d:15s])) and ` +
-					newest("vendor_outage", ofVendor) + ` == 1`, "{{vendor_name}}"}).
+				query{downFor, "{{vendor_name}}"}).
 				noData("nobody is down").colored("red").
 				at(panelDownFor, 6, 0, 4, 6),
 			stat("Last good test order", "How long ago the last test order went well, end to end. Empty where none is placed, or none ever went well.", "s",

@@ -34,6 +34,12 @@ func most(gauge, selector string) string {
 	return fmt.Sprintf(`max by (vendor_name) (max_over_time(%s{%s}[$__range]))`, gauge, selector)
 }
 
+// downFor is how long ago each vendor that is down was last told to be up, or else first told to be down.
+const downFor = `(time() - (` +
+	`max_over_time(timestamp(max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 0)[1d:15s]) or ` +
+	`min_over_time(timestamp(max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 1)[1d:15s])` +
+	`)) and max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 1`
+
 // quantile is a percentile of how long calls took.
 func quantile(q float64, selector string) string {
 	return fmt.Sprintf(`histogram_quantile(%v, sum by (le) (rate(vendor_call_duration_seconds_bucket{%s}[$__rate_interval])))`, q, selector)

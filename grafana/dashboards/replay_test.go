@@ -208,10 +208,14 @@ type seen struct {
 	timeRange     time.Duration
 }
 
-// fill puts values in the place of variables.
 func (s *seen) fill(expr string) string {
-	pairs := []string{"$__rate_interval", (4 * pushInterval).String(), "$__range", s.timeRange.String()}
-	for name, value := range s.choice {
+	return fill(expr, s.choice, 4*pushInterval, s.timeRange)
+}
+
+// fill puts values in the place of variables.
+func fill(expr string, choice map[string]string, rateInterval, timeRange time.Duration) string {
+	pairs := []string{"$__rate_interval", rateInterval.String(), "$__range", timeRange.String()}
+	for name, value := range choice {
 		pairs = append(pairs, "$"+name, value)
 	}
 	return strings.NewReplacer(pairs...).Replace(expr)

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/promql/promqltest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Each case is what a panel shows at minute 20 of an hour-long range, of samples every 15 s: a counter that grows by 5
+// a sample grows by 20 a minute.
+func TestFigures(t *testing.T) {
+	const (
+		of    = `vendor_outcome="vendor_failure", vendor_failure_reason="error", vendor_caller="shop"`
+		blame = `vendor_orders_total{vendor_name="a", ` + of
+		other = `vendor_orders_total{vendor_name="b", ` + of
+		good  = `vendor_orders_total{vendor_outcome="success", vendor_caller="shop"`
+	)
+	health, incident := vendorHealth(), vendorIncident()
+	for _, c := range []struct {
+		name   string
+		panel  Panel
+		series string // one a line
+		choice string // of variables, where they differ from all vendors, a for one, and no synthetic orders
+		want   string // labels, where there are any, and value
+	}{
+		{name: "down since minute 15", panel: panelOf(health, panelDownFor),
+			series: `vendor_outage{vendor_name="a"} 0x60 1x40`, want: `{vendor_name="a"} 300`},
+		{name: "the latest time counts", panel: panelOf(health, panelDownFor),
+			series: `vendor_outage{vendor_name="a"} 0x10 1x10 0x40 1x40`, want: `{vendor_name="a"} 270`},
+		{name: "down since the first sample", panel: panelOf(health, panelDownFor),
+			series: `vendor_outage{vendor_name="a"} 1x90`, want: `{vendor_name="a"} 1200`},
+		{name: "one replica sees it", panel: panelOf(health, panelDownFor),
+			series: "vendor_outage{vendor_name=\"a\", instance=\"1\"} 0x90\nvendor_outage{vendor_name=\"a\", instance=\"2\"} 0x76 1x20", want: `{vendor_name="a"} 60`},
+		{name: "up again", panel: panelOf(health, panelDownFor),
+			series: `vendor_outage{vendor_name="a"} 1x60 0x40`, want: ``},
+		{name: "of two one is down", panel: panelOf(health, panelBrokenNow),
+			series: "vendor_outage{vendor_name=\"a\"} 0x90\nvendor_outage{vendor_name=\"b\"} 1x90", want: `{vendor_name="a"} 0, {vendor_name="b"} 1`},
+		{name: "only what is chosen", panel: panelOf(health, panelBrokenNow), choice: "vendor=b",
+			series: "vendor_outage{vendor_name=\"a\"} 0x90\nvendor_outage{vendor_name=\"b\"} 1x90", want: `{vendor_name="b"} 1`},
+
+		{name: "replicas' outages do not add up", panel: panelOf(health, panelOrdersLost),
+			series: "vendor_outage_orders{vendor_name=\"a\", instance=\"1\"} 0x10 7x10 0x70\nvendor_outage_orders{vendor_name=\"a\", instance=\"2\"} 0x10 9x10 0x70", want: `{vendor_name="a"} 9`},
+
+		{name: "signals are not added, the larger counts", panel: panelOf(health, panelOrders),
+			series: good + `, vendor_signal="logs"} 0+5x90` + "\n" + good + `, vendor_signal="traces"} 0+4x90`, want: `{vendor_outcome="success"} 20`},
+		{name: "replicas and callers add up", panel: panelOf(health, panelOrders),
+			series: good + `, vendor_signal="logs", instance="1"} 0+5x90` + "\n" + good + `, vendor_signal="logs", instance="2"} 0+5x90`, want: `{vendor_outcome="success"} 40`},
+		{name: "test orders are left out", panel: panelOf(health, panelOrders),
+			series: good + `, vendor_signal="logs"} 0+5x90` + "\n" + good + `, vendor_signal="logs", user_agent_synthetic_type="test"} 0+1x90`, want: `{vendor_outcome="success"} 20`},
+		{name: "or added on demand", panel: panelOf(health, panelOrders), choice: "synthetic=.+",
+			series: good + `, vendor_signal="logs"} 0+5x90` + "\n" + good + `, vendor_signal="logs", user_agent_synthetic_type="test"} 0+1x90`, want: `{vendor_outcome="success"} 24`},
+		{name: "of the chosen vendor, and those that none broke", panel: panelOf(health, panelOrders), choice: "vendor=a",
+			series: good + `, vendor_signal="logs"} 0+5x90` + "\n" + blame + `, vendor_signal="logs"} 0+1x90` + "\n" + other + `, vendor_signal="logs"} 0+2x90`,
+			want:   `{vendor_outcome="success"} 20, {vendor_outcome="vendor_failure"} 4`},
+		{name: "whose fault", panel: panelOf(health, panelWhoseFault),
+			series: good + `, vendor_signal="logs"} 0+5x90` + "\n" + blame + `, vendor_signal="logs"} 0+1x90`, want: `{vendor_failure_reason="error", vendor_name="a"} 4`},
+
+		{name: "a good test order a minute ago", panel: panelOf(health, panelLastGoodOrder),
+			series: `probe_last_success_time_seconds{probe_name="test_order", vendor_name="a"} 1140x90`, want: `{probe_name="test_order"} 60`},
+		{name: "one of two replicas' test orders fails", panel: panelOf(health, panelTestOrder),
+			series: "probe_success{probe_name=\"p\", vendor_name=\"a\", instance=\"1\"} 1x90\nprobe_success{probe_name=\"p\", vendor_name=\"a\", instance=\"2\"} 0x90", want: `{probe_name="p", vendor_name="a"} 0`},
+
+		{name: "the first failed order", panel: panelOf(incident, panelFirstFailed),
+			series: blame + `, vendor_signal="logs"} 0x20 1+1x69` + "\n" + blame + `, vendor_signal="traces"} 0x24 1+1x65`, want: `330000`},
+		{name: "what was rejected is not lost", panel: panelOf(incident, panelFirstFailed),
+			series: strings.Replace(blame, `"error"`, `"rejected"`, 1) + `, vendor_signal="logs"} 0x20 1+1x69`, want: ``},
+		{name: "found", panel: panelOf(incident, panelFound), series: `vendor_outage{vendor_name="a"} 0x39 1x10 0x40`, want: `{vendor_name="a"} 600000`},
+		{name: "last seen down", panel: panelOf(incident, panelLastDown), series: `vendor_outage{vendor_name="a"} 0x39 1x10 0x40`, want: `{vendor_name="a"} 750000`},
+		{name: "time down", panel: panelOf(incident, panelDowntime), series: `vendor_outage{vendor_name="a"} 0x39 1x9 0x40`, want: `{vendor_name="a"} 150`},
+		{name: "a third was lost", panel: panelOf(incident, panelShareLost),
+			series: good + `, vendor_signal="logs"} 0+2x90` + "\n" + blame + `, vendor_signal="logs"} 0+1x90`, want: `0.333333`},
+		{name: "peak", panel: panelOf(incident, panelPeak), series: blame + `, vendor_signal="logs"} 0x20 5+5x19 100x50`, want: `20`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			choice := map[string]string{"vendor": ".+", "caller": ".+", "synthetic": "no"}
+			if strings.Contains(c.panel.Targets[0].Expr, `vendor_name="$vendor"`) {
+				choice["vendor"] = "a"
+			}
+			if name, value, ok := strings.Cut(c.choice, "="); ok {
+				choice[name] = value
+			}
+			stored := promqltest.LoadedStorage(t, "load 15s\n\t"+strings.ReplaceAll(c.series, "\n", "\n\t"))
+			engine := promqltest.NewTestEngine(t, false, 5*time.Minute, 1e6)
+			query, err := engine.NewInstantQuery(t.Context(), stored, nil, fill(c.panel.Targets[0].Expr, choice, time.Minute, time.Hour), time.Unix(20*60, 0))
+			require.NoError(t, err)
+			defer query.Close()
+			result, err := query.Exec(t.Context()).Vector()
+			require.NoError(t, err)
+			var got []string
+			for _, sample := range result {
+				got = append(got, strings.TrimPrefix(fmt.Sprintf("%s %.6g", sample.Metric, sample.F), "{} "))
+			}
+			slices.Sort(got)
+			assert.Equal(t, c.want, strings.Join(got, ", "))
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +108,7 @@ type attribution struct {
 	cfg    *Config
 	known  map[int][]sighting // by trace
 	waits  []waiting
+	calls  []sighting // to hosts that will be vendors when an order is seen in their traces
 	counts map[string]int
 	tags   map[int]blamed // by the number of the sighting; absent where nothing may be written
 }
@@ -164,8 +166,16 @@ func (m *attribution) settle(now time.Duration) {
 	})
 }
 
-// decide counts the waiting orders of which it is known by now that a vendor is to blame.
+// decide counts the waiting orders of which it is known by now that a vendor is to blame, and the calls of which it is
+// known by now that an order made them.
 func (m *attribution) decide() {
+	m.calls = slices.DeleteFunc(m.calls, func(t sighting) bool {
+		isOrders := m.isOrder(t.trace)
+		if isOrders {
+			m.countCall(t)
+		}
+		return isOrders
+	})
 	m.waits = slices.DeleteFunc(m.waits, func(w waiting) bool {
 		b, ok := m.blame(w.order)
 		if ok {
@@ -178,21 +188,19 @@ func (m *attribution) decide() {
 func (m *attribution) judge(i int, t sighting, now time.Duration) {
 	role := "other"
 	switch t.kind {
-	case callSpans, callLines:
+	case callSpans, callLines, elsewhereSpans:
 		b, counts := m.call(t)
 		if !counts {
 			break
 		}
-		role = "call"
-		outcome := "success"
-		if b.why != "" {
-			outcome = "failure"
-			m.tags[i] = b
+		if t.kind == elsewhereSpans && !m.isOrder(t.trace) {
+			m.calls = append(m.calls, t)
+			break
 		}
-		b.vendor = m.cfg.Vendors[t.vendor].Name
-		m.add("vendor.calls", t, outcome, b)
-		if t.kind == callSpans {
-			m.add("vendor.call.duration", t, outcome, blamed{vendor: b.vendor})
+		role = "call"
+		m.countCall(t)
+		if b.why != "" {
+			m.tags[i] = b
 		}
 	case orderSpans, orderLines:
 		role = "order"
@@ -213,9 +221,45 @@ func (m *attribution) judge(i int, t sighting, now time.Duration) {
 	m.counts[fmt.Sprintf("vendor.records vendor.role=%s,vendor.signal=%s", role, t.kind.signal())]++
 }
 
-// count counts an order. On outcomes that no vendor is to blame for it names the vendor if there is one only.
+// isOrder tells whether an order has been seen in a trace.
+func (m *attribution) isOrder(trace int) bool {
+	return slices.ContainsFunc(m.known[trace], func(k sighting) bool { return k.kind == orderSpans || k.kind == orderLines })
+}
+
+// discovered returns the name under which the host of a call to somebody else is a vendor: where discover is given, any
+// other external host is.
+func (m *attribution) discovered(t sighting) (name string, ok bool) {
+	to, err := url.Parse(t.url)
+	if err != nil || m.cfg.Discover == nil || to.Hostname() == "127.0.0.1" || slices.Contains(m.cfg.Discover.Exclude, to.Hostname()) {
+		return "", false
+	}
+	for _, v := range m.cfg.Vendors {
+		if u, err := url.Parse(v.Calls.URLs[0]); err != nil || u.Hostname() == to.Hostname() {
+			return "", false
+		}
+	}
+	return to.Hostname(), true
+}
+
+func (m *attribution) countCall(t sighting) {
+	b, _ := m.call(t)
+	outcome := "success"
+	if b.why != "" {
+		outcome = "failure"
+	}
+	b.vendor, _ = m.discovered(t)
+	if t.kind != elsewhereSpans {
+		b.vendor = m.cfg.Vendors[t.vendor].Name
+	}
+	m.add("vendor.calls", t, outcome, b)
+	if t.kind != callLines {
+		m.add("vendor.call.duration", t, outcome, blamed{vendor: b.vendor})
+	}
+}
+
+// count counts an order. On outcomes that no vendor is to blame for it names the vendor if there can be one only.
 func (m *attribution) count(t sighting, outcome string, b blamed) {
-	if outcome != "vendor_failure" && len(m.cfg.Vendors) == 1 {
+	if outcome != "vendor_failure" && len(m.cfg.Vendors) == 1 && m.cfg.Discover == nil {
 		b.vendor = m.cfg.Vendors[0].Name
 	}
 	m.add("vendor.orders", t, outcome, b)
@@ -234,6 +278,13 @@ func (m *attribution) add(metric string, t sighting, outcome string, b blamed) {
 
 // call tells why a call failed; why is "" where it succeeded, and counts is false where its line says nothing.
 func (m *attribution) call(t sighting) (b blamed, counts bool) {
+	if t.kind == elsewhereSpans {
+		b.vendor, counts = m.discovered(t)
+		if b.why = byStatus(t.status); b.why == "" {
+			b.vendor = ""
+		}
+		return b, counts
+	}
 	v := m.cfg.Vendors[t.vendor]
 	b.vendor = v.Name
 	broken := t.token == brokenJWT && len(v.ValidResponse.JWT) > 0
@@ -330,8 +381,8 @@ func (m *attribution) blame(t sighting) (b blamed, ok bool) {
 			from = 1
 		}
 		switch k.kind {
-		case callSpans, callLines:
-			if call, _ := m.call(k); call.why != "" {
+		case callSpans, callLines, elsewhereSpans:
+			if call, counts := m.call(k); counts && call.why != "" {
 				calls[from] = append(calls[from], call)
 			}
 		case handlerSpans, orderSpans:
@@ -393,6 +444,9 @@ func shopConfig(random *rand.Rand) *Config {
 		}
 		random.Shuffle(len(v.Responses), func(a, b int) { v.Responses[a], v.Responses[b] = v.Responses[b], v.Responses[a] })
 		cfg.Vendors = append(cfg.Vendors, v)
+	}
+	if random.IntN(3) == 0 {
+		cfg.Discover = &DiscoverConfig{MaxVendors: 32, Exclude: []string{"logs.example.org"}}
 	}
 	return cfg
 }
@@ -513,7 +567,8 @@ func shopping(random *rand.Rand, cfg *Config) (all []sighting) {
 		}
 		for range random.IntN(3) {
 			elsewhere := sighting{kind: elsewhereSpans, status: []int{200, 401, 500}[random.IntN(3)], url: pick("http://127.0.0.1:4000/api/log",
-				"http://127.0.0.1:3306/", "https://pay.example.com/v1/refunds", "https://pay.example.com.evil.org/v1/charges", "http://tax.example.com/")}
+				"http://127.0.0.1:3306/", "https://pay.example.com/v1/refunds", "https://pay.example.com.evil.org/v1/charges", "http://tax.example.com/",
+				"https://cards.example.org/", "https://logs.example.org/")}
 			if random.IntN(3) == 0 {
 				elsewhere.says = text()
 			}
@@ -816,8 +871,8 @@ func timeline(all []sighting, how []delivery) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestAttributionByModel: of 10,000 random traces of shops with one to three vendors that fail together, alternately and
-// under retries, told by spans, by lines and by both, in one request, in one each and over time, the processor counts and
+// TestAttributionByModel: of 10,000 random traces of shops with one to three vendors, and hosts that are discovered, that
+// fail together, alternately and under retries, told by spans, by lines and by both, in one request, in one each and over time, the processor counts and
 // tags what the contract's text says.
 func TestAttributionByModel(t *testing.T) {
 	const runs = 10_000 / tracesOfRun
@@ -846,7 +901,7 @@ func TestAttributionByModel(t *testing.T) {
 		"vendor.outcome=success", "vendor.outcome=own_failure", "vendor.outcome=rejected", "vendor.outcome=vendor_failure",
 		"vendor.failure.reason=error", "vendor.failure.reason=timeout", "vendor.failure.reason=slow", "vendor.failure.reason=throttled",
 		"vendor.failure.reason=unreachable", "vendor.failure.reason=unauthorized", "vendor.failure.reason=rejected",
-		"vendor.failure.reason=bad_response", "vendor.signal=traces", "vendor.signal=logs",
+		"vendor.failure.reason=bad_response", "vendor.signal=traces", "vendor.signal=logs", "vendor.name=cards.example.org",
 	} {
 		require.Greater(t, seen["vendor.orders "+part], 100, "orders of %s", part)
 	}

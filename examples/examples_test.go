@@ -46,7 +46,7 @@ func validate(t *testing.T, configs ...string) (string, bool) {
 	}
 	command := exec.Command("./"+builtcollector.Path, args...)
 	command.Dir = root
-	command.Env = append(os.Environ(), credentials("https://grafana.example.com")...)
+	command.Env = slices.Concat(os.Environ(), credentials("https://grafana.example.com"), senders(t))
 	output, err := command.CombinedOutput()
 	return string(output), err == nil
 }
@@ -60,7 +60,7 @@ func all(t *testing.T) []string {
 		names = append(names, found...)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return name == testOrderOver })
-	require.Subset(t, names, []string{"demo.yaml", "jwt-pizza.yaml", "grafana-cloud.yaml", "loggers/course-logger.yaml"})
+	require.Subset(t, names, []string{"demo.yaml", "jwt-pizza.yaml", "grafana-cloud.yaml", "public.yaml", "loggers/course-logger.yaml"})
 	return names
 }
 
@@ -107,7 +107,7 @@ func TestShape(t *testing.T) {
 			for _, key := range config.AllKeys() {
 				if strings.HasPrefix(key, "receivers::") && strings.HasSuffix(key, "::endpoint") {
 					endpoints++
-					assert.Regexp(t, `^127\.0\.0\.1:`, config.Get(key), "%s: nothing but loopback", key)
+					assert.Regexp(t, `^(127\.0\.0\.1|\$\{env:LISTEN_ADDRESS:-127\.0\.0\.1\}):`, config.Get(key), "%s: loopback, unless asked otherwise", key)
 				}
 			}
 			assert.GreaterOrEqual(t, endpoints, 2)

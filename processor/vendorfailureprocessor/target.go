@@ -22,23 +22,32 @@ type target struct {
 // parseTarget takes a URL of the configuration apart: host[:port] and a path prefix, with a scheme or without.
 func parseTarget(raw string) (target, error) {
 	const right = "write host[:port] and a path prefix, such as https://factory.example.com/api/order or *.example.com"
+	// What stands before an @ may be a password, and a query may hold a key.
+	shown := raw[strings.LastIndexByte(raw, '@')+1:]
+	if i := strings.IndexAny(shown, "?#"); i >= 0 {
+		shown = shown[:i]
+	}
 	text := raw
 	if !strings.Contains(text, "://") {
 		text = "//" + text
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		// What stands before an @ may be a password.
-		return target{}, fmt.Errorf("%q is not a URL: %w; %s", raw[strings.LastIndexByte(raw, '@')+1:], err.(*url.Error).Err, right)
+		if strings.Contains(raw, "@") { // the error may quote a password
+			if _, err = url.Parse("//" + shown); err == nil {
+				return target{}, fmt.Errorf("%q has something before it that cannot be read; %s", shown, right)
+			}
+		}
+		return target{}, fmt.Errorf("%q is not a URL: %w; %s", shown, err.(*url.Error).Err, right)
 	}
 	host, wildcard := strings.CutPrefix(strings.TrimSuffix(u.Hostname(), "."), "*.")
 	switch {
 	case host == "" || len(host) > maxHost || strings.ContainsAny(host, "*/ "):
-		return target{}, fmt.Errorf("%q names no host; %s", raw, right)
+		return target{}, fmt.Errorf("%q names no host; %s", shown, right)
 	case u.User != nil:
-		return target{}, fmt.Errorf("%q holds credentials; leave them out, they play no part", u.Redacted())
+		return target{}, fmt.Errorf("%q has credentials before it; leave them out, they play no part", shown)
 	case u.RawQuery != "" || u.Fragment != "":
-		return target{}, fmt.Errorf("%q has a query or fragment; %s", raw, right)
+		return target{}, fmt.Errorf("%q has a query or fragment after it; %s", shown, right)
 	}
 	t := target{
 		host:     strings.ToLower(host),
@@ -49,12 +58,12 @@ func parseTarget(raw string) (target, error) {
 	if p := u.Port(); p != "" {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil || n == 0 {
-			return target{}, fmt.Errorf("%q has port %q; write one from 1 to 65535", raw, p)
+			return target{}, fmt.Errorf("%q has port %q; write one from 1 to 65535", shown, p)
 		}
 		t.port = uint16(n)
 	}
 	if u.Scheme != "" && t.port == 0 {
-		return target{}, fmt.Errorf("%q has scheme %q, whose port is not known; write the port, or %s", raw, u.Scheme, right)
+		return target{}, fmt.Errorf("%q has scheme %q, whose port is not known; write the port, or %s", shown, u.Scheme, right)
 	}
 	return t, nil
 }

@@ -1,0 +1,310 @@
+package examples
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	grpccredentials "google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/builtcollector"
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
+)
+
+const ingestToken = "ingest-7c1ac1f5"
+
+// senders are what public.yaml wants besides credentials: a certificate for this machine, and a token.
+func senders(t *testing.T) []string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "collector"},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	write := func(name, kind string, block []byte) string {
+		path := filepath.Join(t.TempDir(), name)
+		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: block}), 0o600))
+		return path
+	}
+	return []string{
+		"TLS_CERT_FILE=" + write("cert.pem", "CERTIFICATE", certificate),
+		"TLS_KEY_FILE=" + write("key.pem", "PRIVATE KEY", secret),
+		"INGEST_TOKEN=" + ingestToken,
+	}
+}
+
+// trusting is the configuration of a client that trusts the certificate of senders.
+func trusting(t *testing.T, senders []string) *tls.Config {
+	t.Helper()
+	certificate, err := os.ReadFile(strings.TrimPrefix(senders[0], "TLS_CERT_FILE="))
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(certificate))
+	return &tls.Config{RootCAs: roots}
+}
+
+func ordersOf(service string) ptrace.Traces {
+	td := ptrace.NewTraces()
+	rs := td.ResourceSpans().AppendEmpty()
+	rs.Resource().Attributes().PutStr("service.name", service)
+	span := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+	span.SetKind(ptrace.SpanKindServer)
+	span.SetEndTimestamp(pcommon.NewTimestampFromTime(time.Now()))
+	span.Attributes().PutStr("http.request.method", "POST")
+	span.Attributes().PutStr("http.route", "/api/order")
+	span.Attributes().PutInt("http.response.status_code", 200)
+	return td
+}
+
+// sender sends one order of a service to a Collector and tells what came of it: the HTTP status or gRPC code, or "no
+// connection".
+type sender func(t *testing.T, to *builtcollector.Collector, with *tls.Config, authorization, service string) string
+
+const refusedConnection = "no connection"
+
+func overHTTP(url func(*builtcollector.Collector) string, kind string, body func(service string) []byte) sender {
+	return func(t *testing.T, to *builtcollector.Collector, with *tls.Config, authorization, service string) string {
+		at := url(to)
+		if with != nil {
+			at = "https" + strings.TrimPrefix(at, "http")
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at, bytes.NewReader(body(service)))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", kind)
+		if authorization != "" {
+			request.Header.Set("Authorization", authorization)
+		}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: with, DisableKeepAlives: true}}
+		answer, err := client.Do(request)
+		if err != nil {
+			return refusedConnection
+		}
+		defer answer.Body.Close()
+		return answer.Status
+	}
+}
+
+func overGRPC(t *testing.T, to *builtcollector.Collector, with *tls.Config, authorization, service string) string {
+	transport := insecure.NewCredentials()
+	if with != nil {
+		transport = grpccredentials.NewTLS(with)
+	}
+	connection, err := grpc.NewClient(strings.TrimPrefix(to.OTLPGRPC, "http://"), grpc.WithTransportCredentials(transport))
+	require.NoError(t, err)
+	defer connection.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if authorization != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", authorization)
+	}
+	_, err = ptraceotlp.NewGRPCClient(connection).Export(ctx, ptraceotlp.NewExportRequestFromTraces(ordersOf(service)))
+	if code := status.Code(err); code != codes.Unavailable {
+		return code.String()
+	}
+	return refusedConnection
+}
+
+var publicSenders = map[string]sender{
+	"OTLP/gRPC": overGRPC,
+	"OTLP/HTTP": overHTTP(func(c *builtcollector.Collector) string { return c.OTLP + "/v1/traces" }, "application/x-protobuf", func(service string) []byte {
+		body, err := ptraceotlp.NewExportRequestFromTraces(ordersOf(service)).MarshalProto()
+		if err != nil {
+			panic(err)
+		}
+		return body
+	}),
+	"Loki": overHTTP(func(c *builtcollector.Collector) string { return c.Loki + "/loki/api/v1/push" }, "application/json", func(service string) []byte {
+		return []byte(`{"streams":[{"stream":{"type":"http","component":"` + service + `"},"values":[["` + time.Now().Format("20060102") + `0000000000",
+			"{\"path\":\"/api/order\",\"method\":\"POST\",\"statusCode\":200,\"resBody\":\"{}\"}"]]}]}`)
+	}),
+}
+
+// TestPublic: who has neither the certificate's trust nor the token sends nothing into a public Collector; who has, does.
+func TestPublic(t *testing.T) {
+	t.Parallel()
+	cloud, have := newGrafanaCloud(t), senders(t)
+	collector, err := builtcollector.Start(t.Context(), root, "examples/public.yaml", t.TempDir(), append(credentials(cloud.URL), have...)...)
+	require.NoError(t, err)
+	defer collector.Kill()
+	trust := trusting(t, have)
+	old := trust.Clone()
+	old.MaxVersion = tls.VersionTLS11
+
+	const badRequest, unauthorized, ok = "400 Bad Request", "401 Unauthorized", "200 OK"
+	for _, tc := range []struct {
+		name, authorization string
+		with                *tls.Config
+		want                map[string]string
+	}{
+		{"no TLS", "Bearer " + ingestToken, nil, map[string]string{"OTLP/gRPC": refusedConnection, "OTLP/HTTP": badRequest, "Loki": badRequest}},
+		{"an old TLS", "Bearer " + ingestToken, old, map[string]string{"OTLP/gRPC": refusedConnection, "OTLP/HTTP": refusedConnection, "Loki": refusedConnection}},
+		{"no token", "", trust, map[string]string{"OTLP/gRPC": "Unauthenticated", "OTLP/HTTP": unauthorized, "Loki": unauthorized}},
+		{"an empty token", "Bearer ", trust, map[string]string{"OTLP/gRPC": "Unauthenticated", "OTLP/HTTP": unauthorized, "Loki": unauthorized}},
+		{"another token", "Bearer x" + ingestToken, trust, map[string]string{"OTLP/gRPC": "Unauthenticated", "OTLP/HTTP": unauthorized, "Loki": unauthorized}},
+		{"the token alone", ingestToken, trust, map[string]string{"OTLP/gRPC": "Unauthenticated", "OTLP/HTTP": unauthorized, "Loki": unauthorized}},
+		{"the right one", "Bearer " + ingestToken, trust, map[string]string{"OTLP/gRPC": "OK", "OTLP/HTTP": ok, "Loki": "204 No Content"}},
+	} {
+		for _, name := range slices.Sorted(maps.Keys(publicSenders)) {
+			assert.Equal(t, tc.want[name], publicSenders[name](t, collector, tc.with, tc.authorization, name+" with "+tc.name), "%s with %s", name, tc.name)
+		}
+	}
+
+	counted := map[string]float64{}
+	require.Eventually(t, func() bool {
+		clear(counted)
+		for series, value := range ofVendors(t, collector) {
+			if _, rest, ok := strings.Cut(series, "vendor_caller="); ok && strings.HasPrefix(series, "vendor_orders_total") && value > 0 {
+				caller, _, _ := strings.Cut(rest, ",")
+				counted[caller] += value
+			}
+		}
+		return len(counted) >= 3
+	}, 10*time.Second, 50*time.Millisecond)
+	assert.Equal(t, map[string]float64{"OTLP/gRPC with the right one": 1, "OTLP/HTTP with the right one": 1, "Loki with the right one": 1}, counted)
+
+	// A request larger than public.yaml allows is refused before it is decoded.
+	large := overHTTP(func(c *builtcollector.Collector) string { return c.OTLP + "/v1/traces" }, "application/x-protobuf", func(string) []byte { return make([]byte, 5<<20) })
+	assert.Equal(t, badRequest, large(t, collector, trust, "Bearer "+ingestToken, ""))
+	require.NoError(t, collector.Stop())
+}
+
+// TestPublicNeedsItsSecrets: with a variable unset the Collector does not start, instead of letting anybody in.
+func TestPublicNeedsItsSecrets(t *testing.T) {
+	have := senders(t)
+	for i, variable := range have {
+		name, _, _ := strings.Cut(variable, "=")
+		t.Run(name, func(t *testing.T) {
+			rest := slices.Concat(have[:i], have[i+1:], []string{name + "="})
+			_, err := builtcollector.Start(t.Context(), root, "examples/public.yaml", t.TempDir(), append(credentials("http://127.0.0.1:9"), rest...)...)
+			assert.ErrorContains(t, err, "ended at once")
+		})
+	}
+}
+
+// TestNoSecretIsShown: neither the Collector's log at level debug, nor its zpages, metrics or configuration as it prints
+// it, show a credential of public.yaml or a secret that was in what it was sent.
+func TestNoSecretIsShown(t *testing.T) {
+	t.Parallel()
+	cloud, have := newGrafanaCloud(t), senders(t)
+	zpages, err := process.FreeAddress()
+	require.NoError(t, err)
+	text, err := os.ReadFile("public.yaml")
+	require.NoError(t, err)
+	replace := func(old, new string) {
+		require.Equal(t, 1, bytes.Count(text, []byte(old)), old)
+		text = bytes.Replace(text, []byte(old), []byte(new), 1)
+	}
+	replace("extensions: [bearertokenauth", "extensions: [zpages, bearertokenauth")
+	replace("\nextensions:\n", "\nextensions:\n  zpages: {endpoint: \""+zpages+"\"}\n")
+	replace("\n  telemetry:\n", "\n  telemetry:\n    logs: {level: debug}\n    traces: {processors: [{simple: {exporter: {console: {}}}}]}\n")
+	replace("https://pizza-factory.cs329.click/api/order", "http://127.0.0.1:4000/api/order")
+	config := filepath.Join(t.TempDir(), "public.yaml")
+	require.NoError(t, os.WriteFile(config, text, 0o600))
+
+	env := append(credentials(cloud.URL), have...)
+	collector, err := builtcollector.Start(t.Context(), root, config, t.TempDir(), env...)
+	require.NoError(t, err)
+	defer collector.Kill()
+	trust := trusting(t, have)
+
+	// The recording of chaos has the vendor's API key, tokens, e-mails and orders in it.
+	recorded, err := recording.Open("../testdata/chaos-fail")
+	require.NoError(t, err)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}
+	var sent strings.Builder
+	send := func(path string) func(time.Time, []byte) error {
+		return func(_ time.Time, request []byte) error {
+			sent.Write(request)
+			post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https"+strings.TrimPrefix(collector.OTLP, "http")+path, bytes.NewReader(request))
+			require.NoError(t, err)
+			post.Header.Set("Content-Type", "application/json")
+			post.Header.Set("Authorization", "Bearer "+ingestToken)
+			answer, err := client.Do(post)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Equal(t, http.StatusOK, answer.StatusCode)
+			return nil
+		}
+	}
+	require.NoError(t, recorded.Replay(send("/v1/traces"), send("/v1/logs")))
+	for _, sender := range publicSenders {
+		sender(t, collector, trust, "Bearer wrong-5d2ff", "shop")
+	}
+
+	shown := map[string]string{}
+	get := func(url string) {
+		answer, err := http.Get(url)
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, answer.StatusCode, url)
+		shown[url] = string(body)
+	}
+	get(collector.Metrics + "/metrics")
+	for _, page := range []string{"servicez", "pipelinez", "extensionz", "featurez", "tracez", "tracez?zspanname=receiver%2Fotlp%2FTraceDataReceived&ztype=0&zsubtype=0"} {
+		get("http://" + zpages + "/debug/" + page)
+	}
+	require.NoError(t, collector.Stop())
+	log, err := os.ReadFile(collector.Log)
+	require.NoError(t, err)
+	require.Contains(t, string(log), "debug", "the log is at that level")
+	require.Contains(t, string(log), "vendor.outage.start")
+	shown["log"] = string(log)
+	printed := exec.Command("./"+builtcollector.Path, "print-config", "--config", config)
+	printed.Dir, printed.Env = root, append(os.Environ(), env...)
+	configuration, err := printed.CombinedOutput()
+	require.NoError(t, err, string(configuration))
+	require.Contains(t, string(configuration), "pizza-factory")
+	shown["print-config"] = string(configuration)
+
+	secrets := []string{ingestToken, "glc_key", "MTIzNDU2OmdsY19rZXk=", "wrong-5d2ff"}
+	for _, secret := range []string{"vendorkey123", "eyJ", "api/support", "d@jwt.com", "Margarita"} {
+		require.Contains(t, sent.String(), secret, "it was sent")
+		secrets = append(secrets, secret)
+	}
+	for where, text := range shown {
+		for _, secret := range secrets {
+			assert.NotContains(t, text, secret, where)
+		}
+	}
+}

@@ -68,6 +68,8 @@ func TestFigures(t *testing.T) {
 
 		{name: "the first failed order", panel: panelOf(incident, panelFirstFailed),
 			series: blame + `, vendor_signal="logs"} 0x20 1+1x69` + "\n" + blame + `, vendor_signal="traces"} 0x24 1+1x65`, want: `330000`},
+		{name: "the last failed order", panel: panelOf(incident, panelLastFailed),
+			series: blame + `, vendor_signal="logs"} 0x20 1+1x5 6x60`, want: `420000`},
 		{name: "what was rejected is not lost", panel: panelOf(incident, panelFirstFailed),
 			series: strings.Replace(blame, `"error"`, `"rejected"`, 1) + `, vendor_signal="logs"} 0x20 1+1x69`, want: ``},
 		{name: "found", panel: panelOf(incident, panelFound), series: `vendor_outage{vendor_name="a"} 0x39 1x10 0x40`, want: `{vendor_name="a"} 600000`},

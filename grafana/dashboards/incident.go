@@ -21,6 +21,7 @@ const (
 	panelOutageLines     = 17
 	panelOutagesFound    = 18
 	panelTestOrders      = 19
+	panelLastFailed      = 20
 )
 
 // vendorIncident is read after the fact: choose the vendor and drag the window over the incident. The figures are named
@@ -31,7 +32,9 @@ func vendorIncident() Dashboard {
 		failed = ofThis + `, ` + lost
 		// An order that no vendor broke has no vendor_name where there are several vendors.
 		orders = `vendor_name=~"$vendor|", vendor_caller=~"$caller", user_agent_synthetic_type=~"|$synthetic"`
-		down   = `max by (vendor_name) (vendor_outage{vendor_name="$vendor"})`
+		// The times at which orders failed.
+		failing = `timestamp(sum by (vendor_signal) (increase(vendor_orders_total{` + failed + `}[$__rate_interval])) > 0)[$__range:30s]`
+		down    = `max by (vendor_name) (vendor_outage{vendor_name="$vendor"})`
 	)
 	return Dashboard{
 		UID: "vendor-incident", Title: "Vendor incident", Tags: []string{"vendor_failure"}, SchemaVersion: schemaVersion, Version: 1,
@@ -40,7 +43,7 @@ func vendorIncident() Dashboard {
 		GraphTooltip: 1, Timezone: "utc", Time: TimeRange{"now-3h", "now"}, Refresh: "",
 		Annotations: windows(),
 		Links: []Link{
-			link("Incident report template", "In the playbook", playbook+"#incident-report"),
+			link("Incident report template", "In the playbook", playbook+"#the-incident-report"),
 			link("Vendor health", "All vendors", "/d/vendor-health"),
 			link("Failing traces", "In Explore, as the processor tagged them", explore(traceQL(failingTraces))),
 			link("Failing log lines", "In Explore, as the processor tagged them", explore(logQL(failingLines))),
@@ -59,37 +62,40 @@ func vendorIncident() Dashboard {
 				mapped("/^test order/", testOrderStates).mapped("/^announced$/", announcedStates).
 				at(panelTimeline, 0, 0, 24, 6),
 
-			stat("First failed order", "In the time range, to half a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
-				query{`min(min_over_time(timestamp(sum by (vendor_signal) (increase(vendor_orders_total{` + failed + `}[$__rate_interval])) > 0)[$__range:30s])) * 1000`, "first failed order"}).
+			finely(stat("First failed order", "In the time range, to half a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
+				query{`min(min_over_time(` + failing + `)) * 1000`, "first failed order"})).
 				noData("none failed").at(panelFirstFailed, 0, 6, 4, 4),
 			stat("Outage found", "When the vendor was first told to be down in the time range, to 15 seconds. From the first failed order to here is what detection took.", "dateTimeAsIso",
 				query{`min_over_time(timestamp(` + down + ` == 1)[$__range:15s]) * 1000`, "found"}).
 				noData("no outage").at(panelFound, 4, 6, 4, 4),
+			finely(stat("Last failed order", "In the time range, late by a minute and a half at the most; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
+				query{`max(max_over_time(` + failing + `)) * 1000`, "last failed order"})).
+				noData("none failed").at(panelLastFailed, 8, 6, 4, 4),
 			stat("Last seen down", "When the vendor was last told to be down in the time range, to 15 seconds. An outage ends when no failure was seen for outage.recovery.", "dateTimeAsIso",
 				query{`max_over_time(timestamp(` + down + ` == 1)[$__range:15s]) * 1000`, "last seen down"}).
-				noData("no outage").at(panelLastDown, 8, 6, 4, 4),
+				noData("no outage").at(panelLastDown, 12, 6, 4, 4),
 			stat("Time down", "Of the time range, to 15 seconds. Counted from when outages were found.", "s",
 				query{`sum_over_time(` + down + `[$__range:15s]) * 15`, "down"}).
-				at(panelDowntime, 12, 6, 4, 4),
+				at(panelDowntime, 16, 6, 4, 4),
 			stat("Outages", "That were found in the time range. Flapping within outage.recovery is one.", "none",
 				query{`round(sum(increase(vendor_outages_total{vendor_name="$vendor"}[$__range])))`, "outages"}).
-				at(panelOutagesFound, 16, 6, 4, 4),
-			stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
-				query{`max_over_time((` + perMinute("vendor_orders_total", "", failed) + `)[$__range:$__rate_interval])`, "peak"}).
-				at(panelPeak, 20, 6, 4, 4),
+				at(panelOutagesFound, 20, 6, 4, 4),
 
 			stat("Orders lost", "Customers' orders that the vendor broke in its largest outage in the time range; what it rejected is not among them. Exact.", "none",
 				query{most("vendor_outage_orders", `vendor_name="$vendor"`), "orders"}).
-				colored("green", 1.0, "red").at(panelLost, 0, 10, 6, 4),
+				colored("green", 1.0, "red").at(panelLost, 0, 10, 5, 4),
 			stat("Customers hit", "Distinct customers of those orders. Empty where nothing names customers: see impact.user.", "none",
 				query{most("vendor_outage_users", `vendor_name="$vendor"`), "customers"}).
-				noData("impact.user is not set").colored("green", 1.0, "red").at(panelCustomers, 6, 10, 6, 4),
+				noData("impact.user is not set").colored("green", 1.0, "red").at(panelCustomers, 5, 10, 5, 4),
 			withDecimals(stat("Value lost", "Of those orders, in the currency of impact.unit.", "none",
 				query{most("vendor_outage_value", `vendor_name="$vendor"`), "value"}), 4).
-				noData("impact.value is not set").colored("green", 1e-9, "red").at(panelValue, 12, 10, 6, 4),
+				noData("impact.value is not set").colored("green", 1e-9, "red").at(panelValue, 10, 10, 5, 4),
 			withDecimals(stat("Share of orders lost", "Of the orders that could have succeeded: those that did, and those that the vendor broke. In the whole time range, so drag it over the incident.", "percentunit",
 				query{inRange("vendor_orders_total", "", failed) + ` / (` + inRange("vendor_orders_total", "", orders+`, vendor_outcome="success"`) + ` + ` + inRange("vendor_orders_total", "", failed) + `)`, "lost"}), 1).
-				at(panelShareLost, 18, 10, 6, 4),
+				at(panelShareLost, 15, 10, 5, 4),
+			finely(stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
+				query{`max_over_time((` + perMinute("vendor_orders_total", "", failed) + `)[$__range:$__rate_interval])`, "peak"})).
+				at(panelPeak, 20, 10, 4, 4),
 
 			shares("Reasons", "Failed orders of the time range by reason, to a few: increase() estimates. The line of the outage below has them exactly.", "none",
 				query{inRange("vendor_orders_total", "vendor_failure_reason, ", ofThis+`, vendor_outcome="vendor_failure"`) + ` > 0`, "{{vendor_failure_reason}}"}).

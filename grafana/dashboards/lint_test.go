@@ -37,7 +37,7 @@ func TestLint(t *testing.T) {
 		uids[dashboard.UID] = true
 	}
 	for _, dashboard := range dashboards() {
-		assert.Empty(t, lint(dashboard, d, uids), dashboard.Title)
+		assert.Empty(t, lint(t, dashboard, d, uids), dashboard.Title)
 	}
 }
 
@@ -49,7 +49,7 @@ const (
 
 // lint says what is wrong with a dashboard: what would keep it from working in any Grafana, from being understood, or
 // from showing what the components declare. uids are those of the dashboards that it may link to.
-func lint(d Dashboard, known *declared.Declaration, uids map[string]bool) (faults []string) {
+func lint(t *testing.T, d Dashboard, known *declared.Declaration, uids map[string]bool) (faults []string) {
 	where := d.UID
 	fault := func(format string, args ...any) { faults = append(faults, where+": "+fmt.Sprintf(format, args...)) }
 
@@ -91,7 +91,11 @@ func lint(d Dashboard, known *declared.Declaration, uids map[string]bool) (fault
 			if !uids[uid] {
 				fault("there is no dashboard %s to link to", uid)
 			}
-		} else if !strings.HasPrefix(address, "/explore?") && !strings.HasPrefix(address, playbook) {
+		} else if section, ok := strings.CutPrefix(address, playbook); ok {
+			if section != "" && !slices.Contains(sections(t), section) {
+				fault("the playbook has no section %s", section)
+			}
+		} else if !strings.HasPrefix(address, "/explore?") {
 			fault("a link to %s", address)
 		}
 	}
@@ -369,6 +373,7 @@ func TestLintFinds(t *testing.T) {
 			d.Templating.List = append(slices.Clone(d.Templating.List), fromSeries("more", "m", "d", vendors))
 		}},
 		{"no dashboard other to link to", func(d *Dashboard) { d.Links[1].URL = "/d/other?x" }},
+		{"the playbook has no section #report", func(d *Dashboard) { d.Links[0].URL += "#report" }},
 		{"a link to http://localhost", func(d *Dashboard) { d.Links[0].URL = "http://localhost" }},
 		{"there is no variable who", func(d *Dashboard) { d.Links[1].URL += "?var-vendor=$who" }},
 		{"annotation Outages: vendor_down", func(d *Dashboard) { d.Annotations.List[0].Target.Expr = "vendor_down > 0" }},
@@ -401,9 +406,9 @@ func TestLintFinds(t *testing.T) {
 		{`vendor_failure_reason is never "refused"`, expr(`vendor_orders_total{vendor_failure_reason!="refused"}`)},
 	} {
 		d := vendorHealth()
-		require.Empty(t, lint(d, known, uids))
+		require.Empty(t, lint(t, d, known, uids))
 		c.broken(&d)
-		assert.Contains(t, strings.Join(lint(d, known, uids), "\n"), c.want)
+		assert.Contains(t, strings.Join(lint(t, d, known, uids), "\n"), c.want)
 	}
 
 	for _, c := range []struct {
@@ -419,7 +424,43 @@ func TestLintFinds(t *testing.T) {
 		for _, query := range []*string{&target.Expr, &target.Query} {
 			*query = strings.Replace(strings.Replace(*query, "reason", "cause", 1), "or event_name", "or event_names", 1)
 		}
-		assert.Contains(t, strings.Join(lint(d, known, uids), "\n"), c.wanted)
+		assert.Contains(t, strings.Join(lint(t, d, known, uids), "\n"), c.wanted)
+	}
+}
+
+// sections are the links to the headings of the playbook, as GitHub makes them.
+func sections(t *testing.T) []string {
+	t.Helper()
+	var links []string
+	for _, heading := range headings.FindAllStringSubmatch(read(t, playbookFile), -1) {
+		link := strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-")
+		links = append(links, "#"+notInLinks.ReplaceAllString(link, ""))
+	}
+	return links
+}
+
+const playbookFile = root + "/docs/playbook.md"
+
+var (
+	headings   = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInLinks = regexp.MustCompile(`[^\w-]`)
+	bracketed  = regexp.MustCompile(`\[([A-Z][a-z ]+)\]`)
+)
+
+// The template of the incident report is filled from the panels of Vendor incident.
+func TestIncidentReport(t *testing.T) {
+	_, template, found := strings.Cut(read(t, playbookFile), "## The incident report")
+	require.True(t, found)
+	_, template, _ = strings.Cut(template, "```text")
+	template, _, _ = strings.Cut(template, "```")
+	var titles []string
+	for _, panel := range vendorIncident().Panels {
+		titles = append(titles, panel.Title)
+	}
+	filled := bracketed.FindAllStringSubmatch(template, -1)
+	require.NotEmpty(t, filled)
+	for _, panel := range filled {
+		assert.Contains(t, titles, panel[1])
 	}
 }
 

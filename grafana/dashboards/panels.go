@@ -106,6 +106,13 @@ func stat(title, description, unit string, queries ...query) Panel {
 	}
 }
 
+// finely keeps $__rate_interval short over a long range: Grafana takes it from the number of points, whether or not a
+// query gives more than one.
+func finely(p Panel) Panel {
+	p.MaxDataPoints = 5000
+	return p
+}
+
 var lastValue = Reduce{Calcs: []string{"lastNotNull"}}
 
 // colored gives the figure the last color whose bound it reaches: first, then pairs of bound and color.

@@ -84,6 +84,7 @@ func heap() uint64 {
 func TestEndlessNames(t *testing.T) {
 	cfg := pizzaConfig()
 	cfg.Impact.User = []string{"enduser.id", "reqBody.diner.id"}
+	cfg.Discover = &DiscoverConfig{MaxVendors: 32}
 	cfg.Limits.Traces = 10_000 // so that all bounds are met in the first quarter
 	e := newEndless(t, cfg)
 	before := heap()
@@ -104,15 +105,18 @@ func TestEndlessNames(t *testing.T) {
 	e.shutdown(t)
 
 	assert.Equal(t, map[string]int{"traces/vendor_failure": endlessOrders, "logs/vendor_failure": endlessOrders}, e.counts(t, "vendor.orders", "vendor.signal", "vendor.outcome"))
-	assert.Equal(t, map[string]int{"traces/failure": endlessOrders}, e.counts(t, "vendor.calls", "vendor.signal", "vendor.outcome"))
+	assert.Equal(t, map[string]int{"traces/failure": 2 * endlessOrders}, e.counts(t, "vendor.calls", "vendor.signal", "vendor.outcome"))
 	for _, metric := range []string{"vendor.calls", "vendor.orders"} {
-		callers, points := map[string]bool{}, e.points(t, metric)
+		callers, vendors, points := map[string]bool{}, map[string]bool{}, e.points(t, metric)
 		for _, p := range points {
 			caller, _ := p.Attributes.Value("vendor.caller")
 			callers[caller.AsString()] = true
+			vendor, _ := p.Attributes.Value(tagVendor)
+			vendors[vendor.AsString()] = true
 			assert.False(t, p.Attributes.HasValue("otel.metric.overflow"), metric)
 		}
-		assert.Len(t, callers, cfg.Limits.Callers+1, "%s: those of their own and %s", metric, other)
+		assert.LessOrEqual(t, len(callers), cfg.Limits.Callers+1, "%s: those of their own and %s", metric, other)
+		assert.LessOrEqual(t, len(vendors), 1+cfg.Discover.MaxVendors+2, "%s: the configured one, those discovered, %s and none", metric, other)
 		t.Logf("%s: %d series", metric, len(points))
 		assert.Less(t, len(points), 2000)
 	}

@@ -139,6 +139,7 @@ func fuzzConfig() *Config {
 		Calls:     CallsConfig{URLs: []string{"*.example.com", "https://api.example.com/pay"}, Logs: CallLogsConfig{Attributes: map[string][]string{"type": {"factory"}, "level": {"info"}}}},
 		Responses: []ResponseConfig{{Status: 503, Reason: "rejected"}},
 	})
+	cfg.Discover = &DiscoverConfig{MaxVendors: 2, Exclude: []string{"*.googleapis.com"}}
 	cfg.Orders[0].Conditions = []string{`resource.attributes["service.name"] != "menu"`}
 	cfg.Vendors[0].Responses = append(cfg.Vendors[0].Responses, ResponseConfig{Reason: "throttled", Conditions: []string{
 		`IsMatch(log.body, "(x+x+)+y") or Len(ParseJSON(log.body)["resBody"]) > 7`}})

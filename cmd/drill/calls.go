@@ -14,6 +14,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
+// caller is the service that the calls are of.
+const caller = "drill"
+
 // calls sends synthetic calls to a vendor, which nobody made: spans like those of a test order's step, which the processor
 // takes as calls of the vendor that they name, for no customer.
 type calls struct {
@@ -53,7 +56,7 @@ func (c *calls) send(ctx context.Context, failed bool) error {
 func (c *calls) trace(now time.Time, failed bool) ptrace.Traces {
 	traces := ptrace.NewTraces()
 	resource := traces.ResourceSpans().AppendEmpty()
-	resource.Resource().Attributes().PutStr("service.name", "drill")
+	resource.Resource().Attributes().PutStr("service.name", caller)
 	scope := resource.ScopeSpans().AppendEmpty()
 	scope.Scope().SetName("github.com/jwtpizza/otelcol-vendorfailure/cmd/drill")
 	var id pcommon.TraceID

@@ -38,6 +38,9 @@ func (d *drill) run(ctx context.Context) error {
 	if err := d.mayBegin(ctx); err != nil {
 		return err
 	}
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
 	fmt.Fprintf(d.to, "Sending synthetic calls to %s that fail (%s)\n", d.vendor, d.calls.reason)
 	hops, err := d.sendUntil(ctx, true, "first failed synthetic call", d.arrived)
 	if err != nil {
@@ -76,6 +79,23 @@ func (d *drill) mayBegin(ctx context.Context) error {
 		return err
 	} else if done {
 		return fmt.Errorf("%s already fires for %s since %s; wait until it is resolved", alertName, d.vendor, utc(hops[len(hops)-1].at))
+	}
+	return nil
+}
+
+// begin lets the drill's counters begin, as those of a shop that has had traffic: the rules see no increase in what was
+// there from the start. It needs Prometheus to know when that is.
+func (d *drill) begin(ctx context.Context) error {
+	if d.prometheus == nil {
+		return nil
+	}
+	counters := fmt.Sprintf("vendor_calls_total{vendor_name=%q, vendor_caller=~%q}", d.vendor, caller+"|_other")
+	_, err := d.sendUntil(ctx, false, "", func(ctx context.Context, _ time.Time) ([]hop, bool, error) {
+		got, err := d.prometheus.Query(ctx, counters)
+		return nil, len(got) > 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("no %s comes to Prometheus: %w", counters, err)
 	}
 	return nil
 }

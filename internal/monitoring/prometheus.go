@@ -37,7 +37,7 @@ type Prometheus struct {
 type PrometheusConfig struct {
 	// Rules are the files of alert and recording rules, absolute or from the working directory.
 	Rules []string
-	// Every is how often rules are evaluated; 0 is once a second.
+	// Every is how often groups of rules are evaluated that do not say it themselves; 0 is once a second.
 	Every time.Duration
 	// Alertmanager is the URL of the one to be told of alerts, or empty.
 	Alertmanager string

@@ -83,20 +83,31 @@ func (w *watch) inspectServer(x *asked, from *service, b *batch) {
 // inspectClient takes in a CLIENT span that is a call to a vendor, and tags it if it failed.
 func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 	span := x.span
+	url, hasURL := urlOf(span.Attributes())
+	if !hasURL && isStore(span.Attributes()) {
+		return
+	}
 	if c, ok := w.testStep(span); ok {
 		c.caller = from.caller(w)
 		b.calls = append(b.calls, c)
 		return
 	}
-	to, ok := addressOf(span.Attributes())
+	if hasURL && x.elsewhere.has(url) {
+		return
+	}
+	to, ok := addressOf(span.Attributes(), url)
 	if !ok {
 		return
 	}
-	v, hasHost := w.targets.find(to, x)
-	if hasHost && w.readiness.looks(traces) {
+	v, near := w.targets.find(to, x)
+	looks := near != atNone && w.readiness.looks(traces)
+	if looks {
 		w.noteCallSpan(to, v)
 	}
-	if v == noVendor && (w.discovery == nil || hasHost) {
+	if v == noVendor && (w.discovery == nil || near != atNone) {
+		if hasURL && near != atOrigin && !looks {
+			x.elsewhere = originOf(url)
+		}
 		return
 	}
 	r := readRequest(span.Attributes())

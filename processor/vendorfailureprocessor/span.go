@@ -95,18 +95,28 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 	return r
 }
 
-// addressOf returns where the request of a CLIENT span went. Most spans go elsewhere than to a vendor: they cost a look
-// at one or two attributes.
-func addressOf(attributes pcommon.Map) (address, bool) {
-	if v, ok := attributes.Get("url.full"); ok && v.Type() == pcommon.ValueTypeStr {
-		if a, ok := splitURL(v.Str()); ok {
-			return a, true
-		}
+// urlOf returns the URL to which a CLIENT span's request went, where it is told whole.
+func urlOf(attributes pcommon.Map) (string, bool) {
+	v, ok := attributes.Get("url.full")
+	if !ok || v.Type() != pcommon.ValueTypeStr {
+		return "", false
 	}
-	for _, name := range [...]string{"db.system.name", "db.system"} {
-		if _, ok := attributes.Get(name); ok {
-			return address{}, false
-		}
+	return v.Str(), true
+}
+
+// isStore tells whether a CLIENT span is a call to a database. Most that tell no URL are.
+func isStore(attributes pcommon.Map) bool {
+	if _, ok := attributes.Get("db.system"); ok {
+		return true
+	}
+	_, ok := attributes.Get("db.system.name")
+	return ok
+}
+
+// addressOf returns where the request of a CLIENT span went that is no call to a database.
+func addressOf(attributes pcommon.Map, url string) (address, bool) {
+	if a, ok := splitURL(url); ok {
+		return a, true
 	}
 	for _, name := range [...]string{"server.address", "net.peer.name", "http.url", "rpc.method"} {
 		if _, ok := attributes.Get(name); ok {

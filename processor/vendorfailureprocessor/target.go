@@ -169,6 +169,30 @@ func trimPath(path string) string {
 // would take time with the square of its length.
 const maxHost = 253
 
+// origin is the scheme, host and port of URLs as they stand (RFC 6454), "" for none.
+type origin string
+
+// originOf returns the origin of an absolute URL, and none of one that is no such URL or holds credentials.
+func originOf(url string) origin {
+	if _, ok := splitURL(url); !ok {
+		return ""
+	}
+	scheme, rest, _ := strings.Cut(url, "://")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	if strings.IndexByte(rest[:end], '@') >= 0 {
+		return ""
+	}
+	return origin(url[:len(scheme)+len("://")+end])
+}
+
+// has tells whether a URL surely is of this origin.
+func (o origin) has(url string) bool {
+	return o != "" && len(url) > len(o) && url[len(o)] == '/' && url[:len(o)] == string(o)
+}
+
 // targets finds the vendor that a request went to.
 type targets struct {
 	hosts, below map[string][]target // by host, and by what follows "*."
@@ -206,35 +230,41 @@ func newTargets(configs []VendorConfig, vendors []vendor) (targets, error) {
 	return ts, nil
 }
 
+// nearness tells how near a request that went to no vendor came to one.
+type nearness uint8
+
+const (
+	atNone   nearness = iota
+	atHost            // a vendor lives at its host
+	atOrigin          // at its host and port
+)
+
 // find returns the vendor that lives at the address to which a span or record says that a request went, or noVendor, and
-// whether any lives at its host.
-func (ts *targets) find(a address, x *asked) (v int16, hasHost bool) {
+// how near to any it came.
+func (ts *targets) find(a address, x *asked) (v int16, near nearness) {
 	if a.host == "" {
 		a.path, a.anyPort = a.rpc.path(), true
-		list := ts.services[firstSegment(a.path)]
-		return among(list, a, x), len(list) > 0
+		return among(ts.services[firstSegment(a.path)], a, x)
 	}
 	host := hostName(a.host)
-	list := ts.hosts[host]
-	if v := among(list, a, x); v != noVendor {
-		return v, true
+	v, near = among(ts.hosts[host], a, x)
+	if v != noVendor {
+		return v, near
 	}
-	hasHost = len(list) > 0
 	if len(ts.below) > 0 {
 		for {
 			_, rest, ok := strings.Cut(host, ".")
 			if !ok {
 				break
 			}
-			list := ts.below[rest]
-			if v := among(list, a, x); v != noVendor {
-				return v, true
+			v, below := among(ts.below[rest], a, x)
+			if near = max(near, below); v != noVendor {
+				return v, near
 			}
-			hasHost = hasHost || len(list) > 0
 			host = rest
 		}
 	}
-	return noVendor, hasHost
+	return noVendor, near
 }
 
 // at calls do with each target of a host, whatever its port and path.
@@ -263,16 +293,24 @@ func hostName(host string) string {
 	return lowerASCII(host)
 }
 
-func among(list []target, a address, x *asked) int16 {
-	if len(list) > 0 && a.path == "" {
+func among(list []target, a address, x *asked) (v int16, near nearness) {
+	if len(list) == 0 {
+		return noVendor, atNone
+	}
+	if a.path == "" {
 		a.path = a.rpc.path()
 	}
+	near = atHost
 	for i := range list {
-		if t := &list[i]; t.takes(a) && (t.conditions == nil || t.conditions.holdOf(x)) {
-			return t.vendor
+		t := &list[i]
+		if !t.hasPort(a) {
+			continue
+		}
+		if near = atOrigin; t.hasPath(a) && (t.conditions == nil || t.conditions.holdOf(x)) {
+			return t.vendor, near
 		}
 	}
-	return noVendor
+	return noVendor, near
 }
 
 // firstSegment returns the first segment of a path.

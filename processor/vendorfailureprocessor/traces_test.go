@@ -249,6 +249,55 @@ func TestVendorOf(t *testing.T) {
 	}
 }
 
+// TestElsewhere: where most requests of a batch go is known again by its origin, and nothing else is taken for it.
+func TestElsewhere(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.Vendors[0].Calls.URLs = []string{"http://127.0.0.1:4000/api/order", "https://*.pay.example.com"}
+	cfg.Vendors[0].ValidResponse = ValidResponseConfig{}
+	h := start(t, cfg)
+	td := ptrace.NewTraces()
+	vendors := 0
+	for _, call := range []struct {
+		url  string
+		more []any
+		want bool
+	}{
+		{"http://127.0.0.1:400/x", nil, false},
+		{"http://127.0.0.1:4000/api/order", nil, true},
+		{"http://127.0.0.1:400/y", nil, false},
+		{"http://127.0.0.1:4000/api/log", nil, false},
+		{"http://127.0.0.1:4000/api/order", nil, true},
+		{"https://pay.example.com/v1", nil, false},
+		{"https://pay.example.com/v1", nil, false},
+		{"https://eu.pay.example.com/v1", nil, true},
+		{"https://pay.example.com@eu.pay.example.com/v1", nil, true},
+		{"https://u:p@other.example.com/v1", nil, false},
+		{"https://u:p@eu.pay.example.com/v1", nil, true},
+		{"https://other.example.com/v1", nil, false},
+		{"https://other.example.com:443/v1", nil, false},
+		{"https://other.example.com", nil, false},
+		{"https://other.example.com?x", nil, false},
+		{"other.example.com", []any{"server.address", "other.example.com", "url.path", "/"}, false},
+		{"other.example.com", []any{"server.address", "127.0.0.1", "server.port", 4000, "url.path", "/api/order"}, true},
+	} {
+		s := addSpan(td, 1, client, append([]any{"url.full", call.url, "http.response.status_code", 500}, call.more...))
+		if call.want {
+			vendors++
+			s.SetName("of a vendor")
+		}
+	}
+	addSpan(td, 2, server, orderSpan(200)) // nothing is unseen, as in most batches
+	for range 2 {
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	}
+	h.shutdown(t)
+	eachSpan(td, func(s ptrace.Span) {
+		_, tagged := s.Attributes().Get(tagVendor)
+		assert.Equal(t, s.Name() == "of a vendor", tagged, "%v", s.Attributes().AsRaw())
+	})
+	assert.Equal(t, map[string]int{"failure": 2 * vendors}, h.counts(t, "vendor.calls", "vendor.outcome"))
+}
+
 // TestCallSpan: why the call of a CLIENT span failed.
 func TestCallSpan(t *testing.T) {
 	const url = "http://127.0.0.1:4000/api/order"

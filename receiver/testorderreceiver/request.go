@@ -124,8 +124,7 @@ func (s *sender) send(ctx context.Context, r *request, c captured, traceparent s
 	client := *s.client
 	client.Jar = s.jar
 	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
-		first := via[0].URL
-		if !r.follow || len(via) > maxRedirects || next.URL.Host != first.Host || first.Scheme == "https" && next.URL.Scheme != "https" {
+		if !r.follow || len(via) > maxRedirects || !isSameHost(via[0].URL, next.URL) {
 			return http.ErrUseLastResponse
 		}
 		return nil
@@ -145,6 +144,12 @@ func (s *sender) send(ctx context.Context, r *request, c captured, traceparent s
 		f = &failure{reason: reason.BadResponse, detail: fmt.Sprintf("the answer is longer than %d bytes", maxAnswer), status: a.status}
 	}
 	return a, f
+}
+
+// isSameHost tells whether a redirect stays at its host, so that what is sent along reaches nobody else, and nobody can
+// read it on its way who could not before.
+func isSameHost(from, to *url.URL) bool {
+	return to.Host == from.Host && (to.Scheme == from.Scheme || to.Scheme == "https")
 }
 
 // address is the URL with what was captured, escaped as its path or query asks.
@@ -276,7 +281,7 @@ func failureOf(err error) *failure {
 		f.detail = "the host's name could not be resolved"
 	case errors.As(err, &cert), errors.As(err, &host), errors.As(err, &unknown), errors.As(err, &invalid):
 		f.detail = "the host's certificate is not trusted"
-	case errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		f.detail = "the TLS handshake failed"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		f.detail = "the connection was refused"

@@ -105,7 +105,13 @@ func TestTrace(t *testing.T) {
 	}
 	assert.Len(t, ids, 4)
 
-	// What the shop was sent joins its own trace to this one, and tells it that nobody waits.
+	// What the shop was sent joins its own trace to this one, and tells it that nobody waits. Each came by a connection
+	// of its own.
+	connections := map[string]bool{}
+	for _, r := range s.requests() {
+		connections[r.RemoteAddr] = true
+	}
+	assert.Len(t, connections, 3)
 	for i, name := range []string{"login", "order", "logout"} {
 		header := s.requests()[i].Header
 		assert.Equal(t, "otelcol-test-order/1.2.3", header.Get("User-Agent"))

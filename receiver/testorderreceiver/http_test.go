@@ -1,0 +1,129 @@
+package testorderreceiver
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/receiver/testorderreceiver/internal/metadata"
+)
+
+// extensions is a host with extensions.
+type extensions map[component.ID]component.Component
+
+func (e extensions) GetExtensions() map[component.ID]component.Component { return e }
+
+// signsIn is an authentication extension.
+type signsIn struct {
+	component.StartFunc
+	component.ShutdownFunc
+}
+
+func (signsIn) RoundTripper(base http.RoundTripper) (http.RoundTripper, error) {
+	return roundTrip(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Basic hunter2")
+		return base.RoundTrip(r)
+	}), nil
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestHTTP: requests are sent as the configuration's http says, by way of its extension, proxy and headers.
+func TestHTTP(t *testing.T) {
+	s := newShop(t, map[string]http.HandlerFunc{"GET /order": answers(200, "")})
+	one := func(http string) *Config {
+		cfg, err := load(t, replaceURL(`{vendor: v, http: `+http+`, steps: [{name: order, request: {url: "http://shop.invalid/order"}}]}`, s))
+		require.NoError(t, err)
+		return cfg
+	}
+	t.Run("authenticator, proxy and headers", func(t *testing.T) {
+		host := extensions{component.MustNewID("signs_in"): signsIn{}}
+		p, err := newProbe(t.Context(), host, receivertest.NewNopSettings(metadata.Type), one(`{auth: {authenticator: signs_in}, proxy_url: URL, headers: {X-Key: "1"}}`))
+		require.NoError(t, err)
+		assert.Equal(t, success, p.perform(t.Context(), t.Context()).outcome(), "the proxy answers for a host that is none")
+		got := s.requests()[0]
+		assert.Equal(t, "shop.invalid", got.Host)
+		assert.Equal(t, "Basic hunter2", got.Header.Get("Authorization"))
+		assert.Equal(t, "1", got.Header.Get("X-Key"))
+	})
+	t.Run("no such authenticator", func(t *testing.T) {
+		_, err := newProbe(t.Context(), extensions{}, receivertest.NewNopSettings(metadata.Type), one(`{auth: {authenticator: signs_in}}`))
+		require.ErrorContains(t, err, "signs_in")
+	})
+	t.Run("time-out of one request", func(t *testing.T) {
+		s.handlers["GET /never"] = never
+		cfg, err := load(t, replaceURL(`{vendor: v, http: {timeout: 50ms}, steps: [{name: order, request: {url: URL/never}}]}`, s))
+		require.NoError(t, err)
+		assert.Equal(t, []string{"order: timeout, no whole answer in time"}, perform(t, cfg).steps())
+	})
+	t.Run("no TLS", func(t *testing.T) {
+		noTLS, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer noTLS.Close()
+		go func() {
+			if c, err := noTLS.Accept(); err == nil {
+				_, _ = c.Write([]byte("SSH-2.0-server\r\n"))
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			}
+		}()
+		for _, address := range []string{s.Listener.Addr().String(), noTLS.Addr().String()} {
+			cfg, err := load(t, `{vendor: v, steps: [{name: order, request: {url: "https://`+address+`/"}}]}`)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"order: unreachable, the TLS handshake failed"}, perform(t, cfg).steps())
+		}
+	})
+}
+
+func TestIsSameHost(t *testing.T) {
+	for _, tc := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"http://shop/a", "http://shop/b", true},
+		{"https://shop/a", "https://shop/b?c", true},
+		{"http://shop/a", "https://shop/a", true},
+		{"https://shop/a", "http://shop/a", false},
+		{"https://shop/a", "https://shop.evil/a", false},
+		{"https://shop/a", "https://shop:8443/a", false},
+		{"https://shop/a", "ftp://shop/a", false},
+	} {
+		from, err := url.Parse(tc.from)
+		require.NoError(t, err)
+		to, err := url.Parse(tc.to)
+		require.NoError(t, err)
+		assert.Equal(t, tc.want, isSameHost(from, to), "%s %s", tc.from, tc.to)
+	}
+}
+
+// TestOwnTracing: the Collector's own tracing neither takes the place of the run's trace nor tells of its requests.
+func TestOwnTracing(t *testing.T) {
+	before := otel.GetTextMapPropagator()
+	otel.SetTextMapPropagator(propagation.TraceContext{}) // as the Collector does
+	defer otel.SetTextMapPropagator(before)
+	telemetry := componenttest.NewTelemetry()
+	defer func() { assert.NoError(t, telemetry.Shutdown(context.Background())) }()
+	s := newShop(t, nil)
+	set := receivertest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = telemetry.NewTelemetrySettings()
+	p, err := newProbe(t.Context(), componenttest.NewNopHost(), set, pizzaConfig(t, s.URL))
+	require.NoError(t, err)
+	r := p.perform(t.Context(), t.Context())
+	require.Equal(t, success, r.outcome())
+	assert.Equal(t, traceparent(r.trace, r.made[0].span), s.requests()[0].Header.Get("traceparent"))
+	assert.Empty(t, telemetry.SpanRecorder.Ended())
+}

@@ -15,7 +15,7 @@ GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 FUZZTIME ?= 60s
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo drill run build test faults fuzz lint generate check-generate bench dashboards-schema dashboards-cost clean
+.PHONY: help demo drill run build test faults fuzz lint vuln generate check-generate bench dashboards-schema dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-17s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,10 @@ fuzz: ## fuzz all that parses, each target for FUZZTIME (60s); an input that fai
 lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and whether generated files are up to date
 	@unformatted=$$(gofmt -l $(GOFILES)); [[ -z $$unformatted ]] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	@for module in $(MODULES); do echo "checking $$module"; (cd $$module && go vet ./... && $(CURDIR)/.tools/staticcheck ./...); done
+
+# Not part of .ci/run: it asks the vulnerability database, https://vuln.go.dev, or one that VULNFLAGS=-db=URL names.
+vuln: $(COLLECTOR) .tools/govulncheck ## look for known vulnerabilities in what is called of the dependencies, the Collector's own too
+	@for module in $(MODULES) dist; do echo "checking $$module"; .tools/govulncheck -C $$module $(VULNFLAGS) ./...; done
 
 generate: ## write what mdatagen generates from metadata.yaml, and the dashboards
 	@for module in $(MODULES); do go generate -C $$module ./...; done

@@ -50,7 +50,7 @@ func parseTarget(raw string) (target, error) {
 		return target{}, fmt.Errorf("%q has a query or fragment after it; %s", shown, right)
 	}
 	t := target{
-		host:     strings.ToLower(host),
+		host:     lowerASCII(host),
 		wildcard: wildcard,
 		port:     portOf(u.Scheme),
 		path:     strings.TrimRight(u.Path, "/"),

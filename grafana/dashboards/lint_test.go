@@ -256,7 +256,7 @@ func isTag(known *declared.Declaration, tag string) bool {
 
 func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	expression := strings.NewReplacer("$__rate_interval", rateInterval.String(), "$__range", timeRange.String()).Replace(target.Expr)
+	expression := strings.NewReplacer("$__rate_interval", rateInterval.String(), "$__range", timeRange.String(), "$__interval", time.Minute.String()).Replace(target.Expr)
 	found, err := known.Series().Labels(expression)
 	if err != nil {
 		return []string{err.Error()}

@@ -216,7 +216,7 @@ func (s *seen) fill(expr string) string {
 
 // fill puts values in the place of variables.
 func fill(expr string, choice map[string]string, rateInterval, timeRange time.Duration) string {
-	pairs := []string{"$__rate_interval", rateInterval.String(), "$__range", timeRange.String()}
+	pairs := []string{"$__rate_interval", rateInterval.String(), "$__range", timeRange.String(), "$__interval", pushInterval.String()}
 	for name, value := range choice {
 		pairs = append(pairs, "$"+name, value)
 	}

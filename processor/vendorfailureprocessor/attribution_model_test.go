@@ -230,7 +230,7 @@ func (m *attribution) isOrder(trace int) bool {
 // other external host is.
 func (m *attribution) discovered(t sighting) (name string, ok bool) {
 	to, err := url.Parse(t.url)
-	if err != nil || m.cfg.Discover == nil || to.Hostname() == "127.0.0.1" || slices.Contains(m.cfg.Discover.Exclude, to.Hostname()) {
+	if err != nil || m.cfg.Discover == nil || to.Hostname() == "127.0.0.1" || to.Hostname() == "10.0.0.7" || slices.Contains(m.cfg.Discover.Exclude, to.Hostname()) {
 		return "", false
 	}
 	for _, v := range m.cfg.Vendors {
@@ -568,7 +568,7 @@ func shopping(random *rand.Rand, cfg *Config) (all []sighting) {
 		for range random.IntN(3) {
 			elsewhere := sighting{kind: elsewhereSpans, status: []int{200, 401, 500}[random.IntN(3)], url: pick("http://127.0.0.1:4000/api/log",
 				"http://127.0.0.1:3306/", "https://pay.example.com/v1/refunds", "https://pay.example.com.evil.org/v1/charges", "http://tax.example.com/",
-				"https://cards.example.org/", "https://logs.example.org/")}
+				"https://cards.example.org/", "https://logs.example.org/", "http://10.0.0.7/")}
 			if random.IntN(3) == 0 {
 				elsewhere.says = text()
 			}

@@ -127,6 +127,13 @@ func TestDiscovery(t *testing.T) {
 				addSpan(td, 1, server, []any{"http.request.method", "GET", "http.route", "/api/menu", "http.response.status_code", 500})
 			},
 		}, map[string]int{}, map[string]int{}},
+		{"a test order's log-in at the shop itself, in the trace of its order", []func(ptrace.Traces){
+			func(td ptrace.Traces) {
+				addSpan(td, 1, client, []any{"url.full", "https://shop.example.com/api/auth", "http.request.method", "PUT", "http.response.status_code", 500,
+					"probe.step", "login", "user_agent.synthetic.type", "test"})
+			},
+			func(td ptrace.Traces) { addSpan(td, 1, server, orderSpan(500)) },
+		}, map[string]int{"own_failure/": 1}, map[string]int{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, how := range permutations(len(tc.parts)) {

@@ -16,7 +16,11 @@ import (
 // user agent), or none.
 type synthetic uint8
 
-const tagSynthetic = "user_agent.synthetic.type"
+const (
+	tagSynthetic = "user_agent.synthetic.type"
+	// tagStep is on the spans of a test order's steps.
+	tagStep = "probe.step"
+)
 
 const (
 	notSynthetic synthetic = iota

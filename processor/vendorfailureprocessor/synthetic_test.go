@@ -29,6 +29,7 @@ func TestTestOrder(t *testing.T) {
 		{"to the vendor's own address: once", append(callSpan(500), step("vendor.failure.reason", "unauthorized")[2:]...), nil, "traces/failure/unauthorized/test"},
 		{"another vendor's name", []any{"vendor.name", "bakery", "user_agent.synthetic.type", "test"}, nil, ""},
 		{"not synthetic", []any{"vendor.name", "pizza-factory"}, nil, ""},
+		{"a step that asked the vendor, and does not speak for it", append(callSpan(500), "user_agent.synthetic.type", "test", "probe.step", "verify"), nil, ""},
 		{"no vendor's: ours", []any{"user_agent.synthetic.type", "test"}, nil, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

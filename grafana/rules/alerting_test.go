@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -73,13 +75,12 @@ const watched = 190 * time.Second
 // configuration, which calls a webhook: a recording gives exactly the alerts that a table names, in its order, once.
 func TestRecordingsAlert(t *testing.T) {
 	expected := readExpected(t)
-	require.Len(t, expected, len(replayed))
+	require.Len(t, expected, len(replayed)+1)
 	delays := &report{}
 	t.Run("recordings", func(t *testing.T) {
-		for name := range replayed {
+		for name := range expected {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				require.Contains(t, expected, name)
 				got := replay(t, name, delays)
 				assert.Empty(t, differences(expected[name], got))
 				for i := range got {
@@ -120,7 +121,8 @@ type stack struct {
 	collector    *builtcollector.Collector
 }
 
-func startStack(t *testing.T, push time.Duration) *stack {
+// startStack starts it with the demo's configuration of a Collector, and what is added to it.
+func startStack(t *testing.T, push time.Duration, add func(config map[string]any, prometheus *monitoring.Prometheus)) *stack {
 	t.Helper()
 	out := t.TempDir()
 	s := &stack{}
@@ -132,6 +134,14 @@ func startStack(t *testing.T, push time.Duration) *stack {
 	t.Cleanup(s.prometheus.Kill)
 	config, err := s.prometheus.PushFrom(filepath.Join(root, "examples/demo.yaml"), out, push)
 	require.NoError(t, err)
+	text, err := os.ReadFile(config)
+	require.NoError(t, err)
+	var parsed map[string]any
+	require.NoError(t, yaml.Unmarshal(text, &parsed))
+	add(parsed, s.prometheus)
+	text, err = yaml.Marshal(parsed)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(config, text, 0o600))
 	s.collector, err = builtcollector.Start(t.Context(), root, config, out, "DEMO_OUT="+out)
 	require.NoError(t, err)
 	t.Cleanup(s.collector.Kill)
@@ -157,17 +167,15 @@ func startAlertmanager(t *testing.T) (*monitoring.Webhook, *monitoring.Alertmana
 	return webhook, alertmanager
 }
 
-// replay sends a recording and returns the alerts that fired, in their order.
+// replay sends a recording, or places test orders, and returns the alerts that fired, in their order.
 func replay(t *testing.T, name string, delays *report) []expectedAlert {
-	recorded, err := recording.Open(filepath.Join(root, "testdata", name))
-	require.NoError(t, err)
-	s := startStack(t, replayed[name].push)
-
-	parts := replayed[name].parts(recorded.Truth)
 	began := time.Now()
-	firstFailure := began.Add(recorded.Truth.FirstFailedOrder.Sub(firstAfter(t, recorded, parts[0].From)))
-	for i := range parts {
-		require.NoError(t, parts[i].Run(t.Context(), recorded, s.collector))
+	var s *stack
+	var firstFailure time.Time
+	if name == "test-order" {
+		s, firstFailure = placeTestOrders(t)
+	} else {
+		s, firstFailure = sendRecording(t, name)
 	}
 	select {
 	case <-time.After(time.Until(began.Add(watched))):
@@ -198,6 +206,67 @@ func replay(t *testing.T, name string, delays *report) []expectedAlert {
 		}
 	}
 	return got
+}
+
+// sendRecording returns when the first order failed.
+func sendRecording(t *testing.T, name string) (*stack, time.Time) {
+	recorded, err := recording.Open(filepath.Join(root, "testdata", name))
+	require.NoError(t, err)
+	s := startStack(t, replayed[name].push, func(map[string]any, *monitoring.Prometheus) {})
+	parts := replayed[name].parts(recorded.Truth)
+	firstFailure := time.Now().Add(recorded.Truth.FirstFailedOrder.Sub(firstAfter(t, recorded, parts[0].From)))
+	for i := range parts {
+		require.NoError(t, parts[i].Run(t.Context(), recorded, s.collector))
+	}
+	return s, firstFailure
+}
+
+// placeTestOrders lets nobody but the test_order receiver order, every 20 s, at a shop whose vendor fails from the second
+// order on. It returns when that is refused.
+func placeTestOrders(t *testing.T) (*stack, time.Time) {
+	placed, failed := 0, make(chan time.Time, 1)
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if placed++; placed == 1 { // runs never overlap
+			_, _ = io.WriteString(w, `{"order": {"id": 1}}`)
+			return
+		}
+		if placed == 2 {
+			failed <- time.Now()
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, `{"message": "Failed to fulfill order at factory"}`)
+	}))
+	t.Cleanup(shop.Close)
+	s := startStack(t, 10*time.Second, func(config map[string]any, prometheus *monitoring.Prometheus) {
+		at(config, "receivers")["test_order"] = map[string]any{
+			"vendor": "pizza-factory", "interval": "20s", "collection_interval": "10s",
+			"steps": []any{map[string]any{
+				"name":    "order",
+				"request": map[string]any{"method": "POST", "url": shop.URL + "/api/order", "json": map[string]any{"items": []any{}}},
+				"blame":   []string{"Failed to fulfill order at factory"},
+			}},
+		}
+		at(config, "exporters")["otlp_http/prometheus"] = map[string]any{"metrics_endpoint": prometheus.PushURL()}
+		pipelines := at(config, "service", "pipelines")
+		pipelines["metrics"] = map[string]any{"receivers": []string{"test_order"}, "exporters": []string{"otlp_http/prometheus"}}
+		traces := at(pipelines, "traces")
+		traces["receivers"] = append(traces["receivers"].([]any), "test_order")
+	})
+	select {
+	case first := <-failed:
+		return s, first
+	case <-time.After(time.Minute):
+		require.Fail(t, "no second test order is placed")
+		return nil, time.Time{}
+	}
+}
+
+// at returns what is at a path of a configuration.
+func at(config map[string]any, path ...string) map[string]any {
+	for _, key := range path {
+		config = config[key].(map[string]any)
+	}
+	return config
 }
 
 // firstAfter is the recorded time of the first request from a time on.

@@ -148,12 +148,8 @@ func isExternal(host string) bool {
 	if host == "" {
 		return false
 	}
-	if last := host[len(host)-1]; '0' <= last && last <= '9' || strings.IndexByte(host, ':') >= 0 {
-		ip, err := netip.ParseAddr(host)
-		if err == nil {
-			ip = ip.Unmap()
-			return ip.IsGlobalUnicast() && !ip.IsPrivate() && !carrierGrade.Contains(ip)
-		}
+	if ip, ok := addressIn(host); ok {
+		return isPublic(ip)
 	}
 	dot := strings.LastIndexByte(host, '.')
 	if dot < 0 {
@@ -164,6 +160,28 @@ func isExternal(host string) bool {
 		return false
 	}
 	return true
+}
+
+// addressIn returns the IP address that a host is.
+func addressIn(host string) (ip netip.Addr, ok bool) {
+	if host == "" {
+		return ip, false
+	}
+	if last := host[len(host)-1]; (last < '0' || '9' < last) && strings.IndexByte(host, ':') < 0 {
+		return ip, false // a name, which to parse would allocate an error
+	}
+	ip, err := netip.ParseAddr(host)
+	return ip.Unmap(), err == nil
+}
+
+func isPublic(ip netip.Addr) bool {
+	return ip.IsGlobalUnicast() && !ip.IsPrivate() && !carrierGrade.Contains(ip)
+}
+
+// isPublicAddress tells whether a host is a public IP address.
+func isPublicAddress(host string) bool {
+	ip, ok := addressIn(host)
+	return ok && isPublic(ip)
 }
 
 // meet joins strangers and orders by their traces, in whatever order and request they come. It returns those strangers,

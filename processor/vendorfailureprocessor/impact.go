@@ -37,6 +37,7 @@ type fieldPath struct {
 	whole       string
 	first, rest string
 	names       []fieldName // of the first step
+	top         []fieldName // of the rest, where a line may have the request's fields at its top
 }
 
 func newImpactPaths(c ImpactConfig) impactPaths {
@@ -50,10 +51,14 @@ func newFieldPaths(paths []string) []fieldPath {
 		f.first, f.rest, _ = strings.Cut(path, ".")
 		if f.rest != "" {
 			f.names = fieldNames(f.first)
-			for _, names := range [][]fieldName{requestNames, responseNames} {
-				if slices.ContainsFunc(names, func(n fieldName) bool { return n.name == f.first }) {
-					f.names = append(f.names, names...)
-				}
+			has := func(names []fieldName) bool {
+				return slices.ContainsFunc(names, func(n fieldName) bool { return n.name == f.first })
+			}
+			switch {
+			case has(requestNames):
+				f.names, f.top = slices.Concat(f.names, requestNames, eitherNames), fieldNames(f.rest)
+			case has(responseNames):
+				f.names = slices.Concat(f.names, responseNames, eitherNames)
 			}
 		}
 		fields[i] = f
@@ -85,7 +90,10 @@ func (t telling) at(f *fieldPath) gjson.Result {
 	case f.rest == "":
 		return unwrap(t.line.field(f.names))
 	}
-	return walk(t.line.field(f.names), f.rest)
+	if found := walk(t.line.field(f.names), f.rest); found.Exists() {
+		return found
+	}
+	return unwrap(t.line.field(f.top))
 }
 
 // readUser takes a customer's name in.

@@ -290,3 +290,31 @@ func TestPlanned(t *testing.T) {
 	assert.Contains(t, h.told("vendor.outage.start")[0]["vendor.outage.note"], "may be older", "nothing but failure since the start")
 	assert.Equal(t, map[string]int{"pizza-factory/false": 1}, h.counts(t, "vendor.outages", "vendor.name", "vendor.failure.chaos"))
 }
+
+// TestCustomerUnderOtherNames: a path through the request finds it under every name that loggers have for it, and at the
+// top of a line.
+func TestCustomerUnderOtherNames(t *testing.T) {
+	for _, tc := range []struct {
+		name, body string
+		want       bool
+	}{
+		{"as configured", `{"reqBody":{"diner":{"id":7}}}`, true},
+		{"another name", `{"factoryRequest":"{\"diner\":{\"id\":7}}"}`, true},
+		{"under data", `{"data":{"diner":{"id":7},"order":{"items":[]}},"resBody":"{}"}`, true},
+		{"under body", `{"body":"{\"diner\":{\"id\":\"7\"}}","status":500}`, true},
+		{"at the top", `{"diner":{"id":7},"order":{"items":[]}}`, true},
+		{"at the top, encoded once more", `{"diner":"{\"id\":7}","order":"{}"}`, true},
+		{"in the answer", `{"resBody":{"diner":{"id":7}}}`, false},
+		{"nowhere", `{"reqBody":{"items":[]}}`, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			paths := newImpactPaths(ImpactConfig{User: []string{"reqBody.diner.id"}})
+			ld := plog.NewLogs()
+			x := asked{signal: logs, record: addRecord(ld, tc.body)}
+			l := readLine(&x, nil)
+			var i impact
+			paths.readUser(&i, telling{attributes: x.record.Attributes(), line: &l})
+			assert.Equal(t, tc.want, i.named)
+		})
+	}
+}

@@ -12,11 +12,12 @@ import (
 // the others are from the loggers of public JWT Pizza forks, the most frequent first. A name with a dot is a field's
 // own name or a path to it.
 var (
-	kindNames     = fieldNames("type", "event", "kind")
-	serviceNames  = fieldNames("service.name", "component", "source", "service_name", "service", "job")
-	methodNames   = fieldNames("http.request.method", "http.method", "method", "meta.req.method")
-	statusNames   = fieldNames("http.response.status_code", "http.status_code", "statusCode", "status", "meta.res.statusCode")
-	pathNames     = fieldNames("http.route", "url.path", "http.target", "url.full", "http.url", "path", "url", "endpoint")
+	kindNames    = fieldNames("type", "event", "kind")
+	serviceNames = fieldNames("service.name", "component", "source", "service_name", "service", "job")
+	methodNames  = fieldNames("http.request.method", "http.method", "method", "meta.req.method", "req.method")
+	statusNames  = fieldNames("http.response.status_code", "http.status_code", "statusCode", "status", "meta.res.statusCode", "res.statusCode")
+	pathNames    = fieldNames("http.route", "url.path", "http.target", "url.full", "http.url", "path", "url", "endpoint",
+		"meta.req.originalUrl", "meta.req.url", "req.originalUrl", "req.url")
 	requestNames  = fieldNames("http.request.body", "reqBody", "requestBody", "request", "requestData", "factoryRequest")
 	responseNames = fieldNames("http.response.body", "resBody", "responseBody", "response", "responseData", "factoryResponse")
 	// Some loggers of vendor calls have the request under these names, others the response.
@@ -190,13 +191,22 @@ func (l *line) answer(endpoints []endpoint) gjson.Result {
 	if v := l.field(responseNames); v.Exists() {
 		return unwrap(v)
 	}
-	v := unwrap(l.field(eitherNames))
-	for i := range endpoints {
-		if fields := endpoints[i].requestHas; len(fields) > 0 && (hasFields(v, fields) || nestedHas(v, fields)) {
-			return gjson.Result{}
+	for i := range eitherNames {
+		if v := unwrap(l.field(eitherNames[i : i+1])); v.Exists() && !isRequest(v, endpoints) {
+			return v
 		}
 	}
-	return v
+	return gjson.Result{}
+}
+
+// isRequest tells whether a value has the fields of an order's request.
+func isRequest(v gjson.Result, endpoints []endpoint) bool {
+	for i := range endpoints {
+		if fields := endpoints[i].requestHas; len(fields) > 0 && (hasFields(v, fields) || nestedHas(v, fields)) {
+			return true
+		}
+	}
+	return false
 }
 
 // nestedHas tells whether one of an object's values has all of these fields: a vendor gets an order along with the

@@ -86,7 +86,7 @@ type address struct {
 	path string
 	rpc  procedure // whose path counts where there is none
 
-	anyPort bool // of a call that never connected: it tells neither host nor port
+	anyPort bool // of a call that tells neither the host's name nor its port
 }
 
 // splitURL takes an absolute URL apart and allocates nothing. What is no such URL gives false.
@@ -243,13 +243,16 @@ const (
 // how near to any it came.
 func (ts *targets) find(a address, x *asked) (v int16, near nearness) {
 	if a.host == "" {
-		a.path, a.anyPort = a.rpc.path(), true
-		return among(ts.services[firstSegment(a.path)], a, x)
+		return ts.ofService(a, x)
 	}
 	host := hostName(a.host)
 	v, near = among(ts.hosts[host], a, x)
 	if v != noVendor {
 		return v, near
+	}
+	if near == atNone && a.rpc.method != "" && isPublicAddress(host) {
+		// Go's otelgrpc tells the connection's address where others tell the host.
+		return ts.ofService(a, x)
 	}
 	if len(ts.below) > 0 {
 		for {
@@ -265,6 +268,12 @@ func (ts *targets) find(a address, x *asked) (v int16, near nearness) {
 		}
 	}
 	return noVendor, near
+}
+
+// ofService returns the vendor that has a procedure's service, wherever it lives.
+func (ts *targets) ofService(a address, x *asked) (v int16, near nearness) {
+	a.path, a.anyPort = a.rpc.path(), true
+	return among(ts.services[firstSegment(a.path)], a, x)
 }
 
 // at calls do with each target of a host, whatever its port and path.

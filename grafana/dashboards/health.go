@@ -100,8 +100,9 @@ func vendorHealth() Dashboard {
 				"suffix: calls/min", bars,
 				query{perMinute("vendor_calls_total", "vendor_name, vendor_failure_reason, ", ofCalls+`, vendor_outcome="failure"`), "{{vendor_name}}: {{vendor_failure_reason}}"}).
 				at(panelCallFailures, 0, 20, 8, 8),
-			heatmap("Call latency of $latency_vendor", "How many requests a minute took how long, failed ones too. Told by spans alone.", "s",
+			heatmap("Call latency of $latency_vendor", "How many requests a minute took how long, failed ones too. The points are failed calls: each leads to its trace. Told by spans alone.", "s",
 				`sum by (le) (rate(vendor_call_duration_seconds_bucket{`+oneVendor+`}[$__rate_interval])) * 60`).
+				withExemplars().
 				at(panelLatency, 8, 20, 8, 8),
 			graph("Call latency percentiles of $latency_vendor", "Half, 95 % and 99 % of the requests were answered within this. The points are failed calls: each leads to its trace. Told by spans alone.",
 				"s", lines,

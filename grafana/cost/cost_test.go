@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/grafana/internal/declared"
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/monitoring"
 )
 
 const root = "../.."
@@ -34,6 +36,16 @@ func TestRun(t *testing.T) {
 
 	err := run(t.Context(), &printed, small, root, time.Nanosecond)
 	require.ErrorContains(t, err, "Vendor health, Orders by outcome: ")
+}
+
+// What Prometheus refuses has no time that could be told.
+func TestRefused(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "query timed out", http.StatusServiceUnavailable)
+	}))
+	defer server.Close()
+	_, err := timed(t.Context(), &monitoring.Prometheus{URL: server.URL}, "sum($vendor)", grid{}, "a")
+	require.EqualError(t, err, "sum(a): 503 Service Unavailable: query timed out\n")
 }
 
 func TestSeries(t *testing.T) {

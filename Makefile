@@ -15,7 +15,7 @@ GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 FUZZTIME ?= 60s
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo drill run build test faults fuzz lint vuln generate check-generate bench dashboards-schema dashboards-cost clean
+.PHONY: help demo drill run build test faults fuzz soak lint vuln generate check-generate bench dashboards-schema dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-17s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,9 @@ fuzz: ## fuzz all that parses, each target for FUZZTIME (60s); an input that fai
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$folder/*_test.go); do \
 	    echo "fuzzing $$target in $$folder for $(FUZZTIME)"; \
 	    go test -C $$folder -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x .; done; done
+
+soak: $(COLLECTOR) ## half an hour of mixed traffic and faults: does anything grow? (SOAKFLAGS='-duration 8h -rate 500')
+	@go run ./cmd/soak $(SOAKFLAGS)
 
 lint: .tools/staticcheck check-generate ## gofmt, go vet, staticcheck, and whether generated files are up to date
 	@unformatted=$$(gofmt -l $(GOFILES)); [[ -z $$unformatted ]] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }

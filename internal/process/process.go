@@ -94,6 +94,9 @@ func (p *Process) Stop() error {
 	}
 }
 
+// Pid is the number by which the operating system knows the process.
+func (p *Process) Pid() int { return p.command.Process.Pid }
+
 // Kill ends the process at once if it still runs. It may follow Stop.
 func (p *Process) Kill() {
 	_ = p.command.Process.Kill()

@@ -105,7 +105,7 @@ func TestConfigFaults(t *testing.T) {
 		{"the name that stands for the rest", order + "vendors: [{name: _other, calls: {urls: [a.example.com]}}]", []string{
 			`vendors[0].name: "_other" stands for what is beyond a limit; choose another name`,
 		}},
-		{"urls", order + `vendors: [{name: a, calls: {urls: ["http://[::1", "https://", "https://u:secret@a.example.com", "https://a.example.com/x?y=secret", "https://a.example.com:0/", "ftp://a.example.com", "https://a.*.com", "https://u:secret@[::1", "https://u:secret/@a.example.com", "https://:secret@"]}}]`, []string{
+		{"urls", order + `vendors: [{name: a, calls: {urls: ["http://[::1", "https://", "https://u:secret@a.example.com", "https://a.example.com/x?y=secret", "https://a.example.com:0/", "ftp://a.example.com", "https://a.*.com", "https://u:secret@[::1", "https://u:secret/@a.example.com", "https://:secret@", "http:/a.example.com"]}}]`, []string{
 			`vendors[0].calls.urls[0]: "http://[::1" is not a URL: missing ']' in host; write host[:port] and a path prefix, such as https://factory.example.com/api/order or *.example.com`,
 			`vendors[0].calls.urls[1]: "https://" names no host; write`,
 			`vendors[0].calls.urls[2]: "a.example.com" has credentials before it; leave them out, they play no part`,
@@ -116,6 +116,7 @@ func TestConfigFaults(t *testing.T) {
 			`vendors[0].calls.urls[7]: "[::1" is not a URL: missing ']' in host; write`,
 			`vendors[0].calls.urls[8]: "a.example.com" has something before it that cannot be read; write`,
 			`vendors[0].calls.urls[9]: "" names no host; write`,
+			`vendors[0].calls.urls[10]: "http:/a.example.com" has no port after its colon; write`,
 		}},
 		{"endpoints", `orders: [{method: "PO ST", route: /o}, {route: api/order}, {route: "/o?x=1"}, {route: /o, logs: {request_has: [""]}}]` + "\n" + vendor, []string{
 			`orders[0].method: "PO ST" is not an HTTP method; write one such as POST, or leave it out for any`,

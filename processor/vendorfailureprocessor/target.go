@@ -44,6 +44,8 @@ func parseTarget(raw string) (target, error) {
 	switch {
 	case host == "" || len(host) > maxHost || strings.ContainsAny(host, "*/ "):
 		return target{}, fmt.Errorf("%q names no host; %s", shown, right)
+	case u.Scheme == "" && strings.HasSuffix(u.Host, ":"): // http:/factory, with a slash too few
+		return target{}, fmt.Errorf("%q has no port after its colon; %s", shown, right)
 	case u.User != nil:
 		return target{}, fmt.Errorf("%q has credentials before it; leave them out, they play no part", shown)
 	case u.RawQuery != "" || u.Fragment != "":

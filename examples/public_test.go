@@ -2,13 +2,16 @@ package examples
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"io"
 	"maps"
@@ -18,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +30,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
@@ -306,5 +311,112 @@ func TestNoSecretIsShown(t *testing.T) {
 		for _, secret := range secrets {
 			assert.NotContains(t, text, secret, where)
 		}
+	}
+}
+
+// nested is a request of a log record whose body is a map in a map, so many levels deep.
+func nested(t *testing.T, levels int) []byte {
+	t.Helper()
+	ld := plog.NewLogs()
+	v := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body()
+	for range levels {
+		v = v.SetEmptyMap().PutEmpty("")
+	}
+	var marshaler plog.ProtoMarshaler
+	body, err := marshaler.MarshalLogs(ld)
+	require.NoError(t, err)
+	return body
+}
+
+// TestPublicSurvivesNesting: what fits into a request of public.yaml can be decoded; what ends a Collector with the default
+// bound does not fit, packed neither.
+func TestPublicSurvivesNesting(t *testing.T) {
+	t.Parallel()
+	cloud, have := newGrafanaCloud(t), senders(t)
+	collector, err := builtcollector.Start(t.Context(), root, "examples/public.yaml", t.TempDir(), append(credentials(cloud.URL), have...)...)
+	require.NoError(t, err)
+	defer collector.Kill()
+	fits, deadly := nested(t, 300_000), nested(t, 1_000_000)
+	require.InDelta(t, 4<<20, len(fits), 1<<18)
+	require.Less(t, len(deadly), 20<<20, "the default would let it in")
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed)
+	_, err = zip.Write(deadly)
+	require.NoError(t, err)
+	require.NoError(t, zip.Close())
+
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting(t, have), DisableKeepAlives: true}}
+	send := func(body []byte, encoding string) int {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https"+strings.TrimPrefix(collector.OTLP, "http")+"/v1/logs", bytes.NewReader(body))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/x-protobuf")
+		request.Header.Set("Authorization", "Bearer "+ingestToken)
+		if encoding != "" {
+			request.Header.Set("Content-Encoding", encoding)
+		}
+		answer, err := client.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		return answer.StatusCode
+	}
+	assert.Equal(t, http.StatusOK, send(fits, ""))
+	assert.Equal(t, http.StatusBadRequest, send(deadly, ""))
+	assert.Equal(t, http.StatusBadRequest, send(packed.Bytes(), "gzip"))
+	assert.Equal(t, http.StatusOK, send(nil, ""), "it is still there")
+	require.NoError(t, collector.Stop())
+}
+
+// TestBasicAuth: the change for Loki clients that can do nothing else, as docs/security.md has it.
+func TestBasicAuth(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../docs/security.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(document), "```yaml\nextensions:\n")
+	require.True(t, ok)
+	extension, _, _ := strings.Cut(rest, "```")
+	text, err := os.ReadFile("public.yaml")
+	require.NoError(t, err)
+	changed := strings.Replace(string(text), "\nextensions:\n", "\nextensions:\n"+extension, 1)
+	changed = strings.Replace(changed, "extensions: [", "extensions: [basicauth/senders, ", 1)
+	before, loki, ok := strings.Cut(changed, "\n  loki:\n")
+	require.True(t, ok)
+	changed = before + "\n  loki:\n" + strings.Replace(loki, "bearertokenauth/senders", "basicauth/senders", 1)
+	config := filepath.Join(t.TempDir(), "public.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(changed), 0o600))
+	passwords := filepath.Join(t.TempDir(), "htpasswd")
+	hash := sha1.Sum([]byte("open sesame"))
+	require.NoError(t, os.WriteFile(passwords, []byte("shop:{SHA}"+base64.StdEncoding.EncodeToString(hash[:])+"\n"), 0o600))
+
+	cloud, have := newGrafanaCloud(t), senders(t)
+	collector, err := builtcollector.Start(t.Context(), root, config, t.TempDir(), slices.Concat(credentials(cloud.URL), have, []string{"HTPASSWD_FILE=" + passwords})...)
+	require.NoError(t, err)
+	defer collector.Kill()
+	trust, basic := trusting(t, have), func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
+	push := publicSenders["Loki"]
+	assert.Equal(t, "204 No Content", push(t, collector, trust, basic("shop:open sesame"), "shop"))
+	for _, wrong := range []string{"", basic("shop:"), basic(":"), basic("shop:open"), "Bearer " + ingestToken} {
+		assert.Equal(t, "401 Unauthorized", push(t, collector, trust, wrong, "shop"), wrong)
+	}
+	require.NoError(t, collector.Stop())
+}
+
+// TestSecurityDocument: what docs/security.md says is shown by a test, is.
+func TestSecurityDocument(t *testing.T) {
+	document, err := os.ReadFile("../docs/security.md")
+	require.NoError(t, err)
+	var tests bytes.Buffer
+	for _, pattern := range []string{"../processor/*/*_test.go", "../receiver/*/*_test.go", "*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			tests.Write(text)
+		}
+	}
+	names := regexp.MustCompile(`\b(?:Test|Benchmark|Fuzz)[A-Z]\w+`).FindAllString(string(document), -1)
+	require.Greater(t, len(names), 15)
+	for _, name := range names {
+		assert.Contains(t, tests.String(), "\nfunc "+name+"(")
 	}
 }

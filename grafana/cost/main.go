@@ -188,7 +188,7 @@ func (p panel) grid(t target, span time.Duration, end time.Time, scrape time.Dur
 	return g
 }
 
-// timed asks as Grafana does, all callers chosen, and returns the shortest of five times: what else the machine does is no cost of a query.
+// timed asks as Grafana does, all callers chosen, and returns the shortest of ten times: what else the machine does is no cost of a query.
 func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, at grid, vendor string) (time.Duration, error) {
 	expr = strings.NewReplacer(
 		"$__rate_interval", at.rateInterval.String(), "$__range", at.span.String(),
@@ -201,7 +201,7 @@ func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, 
 		"step":  {at.step.String()},
 	}.Encode()
 	var times []time.Duration
-	for range 5 {
+	for range 10 {
 		began := time.Now()
 		if err := get(ctx, address); err != nil {
 			return 0, fmt.Errorf("%s: %w", expr, err)

@@ -433,9 +433,11 @@ func shopConfig(random *rand.Rand) *Config {
 		}
 		for _, r := range []ResponseConfig{
 			{Status: 503, Reason: "rejected"},
+			{Status: 502, Chaos: true},
 			{Contains: name + " is full", Reason: "rejected"},
-			{Contains: name + " is late", Reason: "timeout"},
-			{Contains: name + " failed", Reason: "error"},
+			{Contains: name + " is late", Reason: "timeout", Chaos: true},
+			{Contains: name + " failed"},
+			{Contains: name + " report", Chaos: true},
 			{Status: 500, Contains: name + " failed", Reason: "throttled"},
 		} {
 			if random.IntN(4) > 0 {

@@ -275,11 +275,8 @@ func (w *watch) inspectRecord(x *asked, b *batch) {
 				o.caller = w.caller(resource, l.service())
 				o.at = l.at()
 				w.readImpact(&o, telling{attributes: record.Attributes(), line: &l}, resource)
-				switch {
-				case o.outcome == ownFailure, o.outcome == vendorFailure && o.reason == reason.None:
+				if o.outcome == ownFailure || o.outcome == vendorFailure {
 					b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
-				case o.outcome == vendorFailure:
-					w.tag(record.Attributes(), o.fault)
 				}
 				if o.outcome == vendorFailure {
 					b.addSign(o.trace, logs, o.orError())
@@ -424,14 +421,16 @@ func (w *watch) judge(b *batch) {
 	for _, f := range b.failed {
 		o := &b.orders[f.index]
 		e := w.known(b, o.trace)
-		switch {
-		case o.outcome == ownFailure:
+		switch o.outcome {
+		case ownFailure:
 			*o = o.settled(&e)
 			o.waits = o.outcome == ownFailure && !o.trace.IsEmpty()
-		case o.reason == reason.None: // the call tells more than the answer
-			call := e.callOf(o.vendor, o.signal)
-			o.reason, o.chaos = call.reason, o.chaos || call.chaos
+		case vendorFailure: // its own answer says so; where that tells no reason, the call does
+			if o.reason == reason.None {
+				o.reason = e.callOf(o.vendor, o.signal).reason
+			}
 			o.fault = o.orError()
+			o.chaos = o.chaos || e.showsChaos(o.vendor)
 		}
 		if o.outcome == vendorFailure {
 			w.tag(f.attributes, o.fault)

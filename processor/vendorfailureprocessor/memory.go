@@ -85,7 +85,7 @@ func (m *memory) recall(id pcommon.TraceID, e *evidence, names *vendorNames) {
 		for i := range r.strangers {
 			if s := &r.strangers[i]; s.reason != reason.None {
 				s.vendor = names.discover(s.name)
-				e.calls[s.signal] = e.calls[s.signal].or(s.fault)
+				e.calls[s.signal] = e.calls[s.signal].with(s.fault)
 			}
 		}
 	}

@@ -169,7 +169,7 @@ func TestCallToldMeanwhile(t *testing.T) {
 	m := newMemory(5*time.Second, 100)
 	id := [16]byte{15: 1}
 	found := &evidence{}
-	found.calls[traces] = fault{at: 1, reason: reason.Timeout}
+	found.calls[traces] = faults{{at: 1, reason: reason.Timeout}}
 	now := time.Now()
 	decided, _ := m.learn(now, map[pcommon.TraceID]*evidence{id: found}, nil)
 	assert.Empty(t, decided)
@@ -195,6 +195,54 @@ func TestChaosOfAnyCall(t *testing.T) {
 		h.shutdown(t)
 		assert.Equal(t, "true", mustGet(t, order.Attributes(), tagChaos))
 	}
+}
+
+// TestChaosOfItsTrace: an order shows chaos where an exception of its trace did, though a failed call told more of it,
+// and where a call did, though the order's own line told its reason.
+func TestChaosOfItsTrace(t *testing.T) {
+	t.Run("an exception", func(t *testing.T) {
+		h := start(t, pizzaConfig())
+		td := ptrace.NewTraces()
+		addSpan(td, 1, client, callSpan(500))
+		addSpan(td, 1, internal, nil, threw("Error", `{"message":"Failed to fulfill order at factory","reportUrl":"x"}`))
+		order := addSpan(td, 1, server, orderSpan(500))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+		h.shutdown(t)
+		assert.Equal(t, "true", mustGet(t, order.Attributes(), tagChaos))
+	})
+	t.Run("a call", func(t *testing.T) {
+		h := start(t, pizzaConfig())
+		ld := plog.NewLogs()
+		addRecord(ld, `{"statusCode":500,"resBody":{"reportUrl":"x"}}`, "type", "factory").SetTraceID([16]byte{15: 1})
+		order := addRecord(ld, "http", "type", "http", "path", "/api/order", "method", "POST", "statusCode", 500, "resBody", "fetch failed")
+		order.SetTraceID([16]byte{15: 1})
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+		h.shutdown(t)
+		assert.Equal(t, "true", mustGet(t, order.Attributes(), tagChaos))
+	})
+}
+
+// TestEachVendorsCallTells: an order whose own line blames the vendor that failed second has the reason of that vendor's
+// call.
+func TestEachVendorsCallTells(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.Vendors = append(cfg.Vendors, VendorConfig{
+		Name:      "payment",
+		Calls:     CallsConfig{Logs: CallLogsConfig{Attributes: map[string][]string{"type": {"payment"}}}},
+		Responses: []ResponseConfig{{Contains: "payment failed"}},
+	})
+	h := start(t, cfg)
+	ld := plog.NewLogs()
+	first := addRecord(ld, `{"statusCode":500,"resBody":"{}"}`, "type", "factory")
+	second := addRecord(ld, `{"statusCode":429,"resBody":"{}"}`, "type", "payment")
+	order := addRecord(ld, "http", "type", "http", "path", "/api/order", "method", "POST", "statusCode", 500, "resBody", "payment failed")
+	for i, r := range []plog.LogRecord{first, second, order} {
+		r.SetTraceID([16]byte{15: 1})
+		r.SetTimestamp(stamp(time.Duration(i)))
+	}
+	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"payment/throttled": 1}, h.counts(t, "vendor.orders", "vendor.name", "vendor.failure.reason"))
 }
 
 // TestMemoryIsBounded: what goes over limits.traces is forgotten, counted and metered, and said once.

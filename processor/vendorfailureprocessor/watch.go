@@ -214,7 +214,7 @@ func (b *batch) addCall(c call) {
 func (b *batch) addEvidence(c *call) {
 	if c.reason != reason.None && !c.trace.IsEmpty() {
 		e := b.of(c.trace)
-		e.calls[c.signal] = e.calls[c.signal].or(c.fault)
+		e.calls[c.signal] = e.calls[c.signal].with(c.fault)
 	}
 }
 
@@ -222,7 +222,7 @@ func (b *batch) addEvidence(c *call) {
 func (b *batch) addSign(id pcommon.TraceID, s signal, f fault) {
 	if !id.IsEmpty() {
 		e := b.of(id)
-		e.signs[s] = e.signs[s].or(f)
+		e.signs[s] = e.signs[s].with(f)
 	}
 }
 

@@ -176,7 +176,7 @@ func TestEndlessTrace(t *testing.T) {
 		require.LessOrEqual(t, len(m.young[pcommon.TraceID{1}].waiting), limit)
 	}
 	assert.Equal(t, 99*limit, decided)
-	blamed, _ := m.learn(day, map[pcommon.TraceID]*evidence{{1}: {calls: [signalCount]faults{{{reason: reason.Error}}}}}, nil)
+	blamed, _ := m.learn(day, map[pcommon.TraceID]*evidence{{1}: {{fault: fault{reason: reason.Error}, isCall: true}}}, nil)
 	assert.Len(t, blamed, limit, "those that still wait")
 	assert.Empty(t, m.close())
 }

@@ -427,7 +427,7 @@ func (w *watch) judge(b *batch) {
 			o.waits = o.outcome == ownFailure && !o.trace.IsEmpty()
 		case vendorFailure: // its own answer says so; where that tells no reason, the call does
 			if o.reason == reason.None {
-				o.reason = e.callOf(o.vendor, o.signal).reason
+				o.reason = e.callReason(o.vendor, o.signal)
 			}
 			o.fault = o.orError()
 			o.chaos = o.chaos || e.showsChaos(o.vendor)

@@ -1,7 +1,6 @@
 package vendorfailureprocessor
 
 import (
-	"cmp"
 	"slices"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -36,22 +35,13 @@ type fault struct {
 	chaos  bool
 }
 
-// or returns f, or g where there is no f. Where both are, the one that failed first is told; a chaos that either shows
-// of the same vendor stays.
-func (f fault) or(g fault) fault {
-	switch {
-	case g.reason == reason.None:
-		return f
-	case f.reason == reason.None:
-		return g
-	}
-	if f.vendor == g.vendor {
-		f.chaos = f.chaos || g.chaos
-		g.chaos = f.chaos
-	}
+// first returns the one of two faults of a vendor that failed first; chaos that either shows stays.
+func (f fault) first(g fault) fault {
+	chaos := f.chaos || g.chaos
 	if g.at < f.at {
-		return g
+		f = g
 	}
+	f.chaos = chaos
 	return f
 }
 
@@ -71,76 +61,75 @@ func (s signal) String() string {
 	return "logs"
 }
 
-// faults are what one signal tells of a trace: of each vendor the first, the one that failed first in front.
-type faults []fault
-
-// with returns the faults and one more. They are shared between batches and what is remembered, so none is changed.
-func (fs faults) with(f fault) faults {
-	if f.reason == reason.None {
-		return fs
-	}
-	all := slices.Clone(fs)
-	if i := slices.IndexFunc(all, func(g fault) bool { return g.vendor == f.vendor }); i >= 0 {
-		if all[i] = all[i].or(f); all[i] == fs[i] {
-			return fs
-		}
-	} else {
-		all = append(all, f)
-	}
-	slices.SortStableFunc(all, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
-	return all
+// sign is what one signal tells against a vendor: that a call to it failed, or that an answer or an exception says so.
+type sign struct {
+	fault
+	signal signal
+	isCall bool
 }
 
-// evidence is what one trace holds against vendors: their first failed calls, and their first signs in an answer or an
-// exception, as each signal tells them.
-type evidence struct {
-	calls, signs [signalCount]faults
+// evidence is what one trace holds against vendors: of each, the first failed call and the first other sign that each
+// signal tells.
+type evidence []sign
+
+// add takes in a sign.
+func (e *evidence) add(more sign) {
+	if more.reason == reason.None {
+		return
+	}
+	for i := range *e {
+		if s := &(*e)[i]; s.vendor == more.vendor && s.signal == more.signal && s.isCall == more.isCall {
+			s.fault = s.first(more.fault)
+			return
+		}
+	}
+	*e = append(*e, more)
 }
 
-func (e *evidence) add(more *evidence) {
-	for s := range signalCount {
-		for _, f := range more.calls[s] {
-			e.calls[s] = e.calls[s].with(f)
-		}
-		for _, f := range more.signs[s] {
-			e.signs[s] = e.signs[s].with(f)
-		}
+func (e *evidence) addAll(more evidence) {
+	for _, s := range more {
+		e.add(s)
 	}
 }
 
 // blame returns the fault that made an order of this trace fail, as far as is known. A failed call tells more than
-// what an exception or an answer says of it, and the signal that recorded the order more than the other.
-func (e *evidence) blame(s signal) fault {
-	for _, fs := range [...]faults{e.calls[s], e.calls[1-s], e.signs[s], e.signs[1-s]} {
-		if len(fs) > 0 {
-			f := fs[0]
-			f.chaos = e.showsChaos(f.vendor)
-			return f
+// what an exception or an answer says of it, and the signal that recorded the order more than the other; among equals
+// it is the one that failed first.
+func (e evidence) blame(of signal) fault {
+	tells := func(s *sign) (rank int) {
+		if s.isCall {
+			rank += 2
+		}
+		if s.signal == of {
+			rank++
+		}
+		return rank
+	}
+	var most *sign
+	for i := range e {
+		if s := &e[i]; most == nil || tells(s) > tells(most) || tells(s) == tells(most) && s.at < most.at {
+			most = s
 		}
 	}
-	return fault{}
+	if most == nil {
+		return fault{}
+	}
+	f := most.fault
+	f.chaos = e.showsChaos(f.vendor)
+	return f
 }
 
-// callOf returns the failed call to a vendor, as far as is known.
-func (e *evidence) callOf(vendor int16, s signal) fault {
-	for _, f := range slices.Concat(e.calls[s], e.calls[1-s]) {
-		if f.vendor == vendor {
-			return f
+// callReason returns why the call to a vendor failed, as far as is known.
+func (e evidence) callReason(vendor int16, of signal) (why reason.Reason) {
+	for _, s := range e {
+		if s.isCall && s.vendor == vendor && (why == reason.None || s.signal == of) {
+			why = s.reason
 		}
 	}
-	return fault{}
+	return why
 }
 
 // showsChaos tells whether anything that is known against a vendor shows chaos.
-func (e *evidence) showsChaos(vendor int16) bool {
-	for s := range signalCount {
-		for _, fs := range [...]faults{e.calls[s], e.signs[s]} {
-			for _, f := range fs {
-				if f.vendor == vendor && f.chaos {
-					return true
-				}
-			}
-		}
-	}
-	return false
+func (e evidence) showsChaos(vendor int16) bool {
+	return slices.ContainsFunc(e, func(s sign) bool { return s.vendor == vendor && s.chaos })
 }

@@ -81,11 +81,11 @@ func (m *memory) recall(id pcommon.TraceID, e *evidence, names *vendorNames) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r := m.get(id); r != nil {
-		e.add(&r.evidence)
+		e.addAll(r.evidence)
 		for i := range r.strangers {
 			if s := &r.strangers[i]; s.reason != reason.None {
 				s.vendor = names.discover(s.name)
-				e.calls[s.signal] = e.calls[s.signal].with(s.fault)
+				e.add(sign{fault: s.fault, signal: s.signal, isCall: true})
 			}
 		}
 	}
@@ -109,7 +109,7 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 	decided = m.expire(now, make([]order, 0, len(orders)))
 	for id, e := range found {
 		r := m.keep(now, id)
-		r.add(e)
+		r.addAll(*e)
 		for _, w := range r.waiting {
 			if !w.decided {
 				w.decided = true

@@ -168,8 +168,7 @@ func TestSignalsShare(t *testing.T) {
 func TestCallToldMeanwhile(t *testing.T) {
 	m := newMemory(5*time.Second, 100)
 	id := [16]byte{15: 1}
-	found := &evidence{}
-	found.calls[traces] = faults{{at: 1, reason: reason.Timeout}}
+	found := &evidence{{fault: fault{at: 1, reason: reason.Timeout}, isCall: true}}
 	now := time.Now()
 	decided, _ := m.learn(now, map[pcommon.TraceID]*evidence{id: found}, nil)
 	assert.Empty(t, decided)

@@ -3,6 +3,7 @@ package vendorfailureprocessor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -213,16 +214,14 @@ func (b *batch) addCall(c call) {
 // addEvidence holds a failed call against its vendor in the orders of its trace.
 func (b *batch) addEvidence(c *call) {
 	if c.reason != reason.None && !c.trace.IsEmpty() {
-		e := b.of(c.trace)
-		e.calls[c.signal] = e.calls[c.signal].with(c.fault)
+		b.of(c.trace).add(sign{fault: c.fault, signal: c.signal, isCall: true})
 	}
 }
 
 // addSign takes in what an exception or an answer says of a trace.
 func (b *batch) addSign(id pcommon.TraceID, s signal, f fault) {
 	if !id.IsEmpty() {
-		e := b.of(id)
-		e.signs[s] = e.signs[s].with(f)
+		b.of(id).add(sign{fault: f, signal: s})
 	}
 }
 
@@ -230,7 +229,7 @@ func (b *batch) addSign(id pcommon.TraceID, s signal, f fault) {
 func (w *watch) known(b *batch, id pcommon.TraceID) evidence {
 	var e evidence
 	if found, ok := b.evidence[id]; ok {
-		e = *found
+		e = slices.Clone(*found)
 	}
 	w.memory.recall(id, &e, w.names)
 	return e

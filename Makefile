@@ -30,6 +30,7 @@ run: $(COLLECTOR) ## start a Collector for JWT Pizza
 	@echo "Put these into the config.js of jwt-pizza-service:"
 	@echo "  logs,   Loki push: http://localhost:$${LOKI_PORT:-3500}/loki/api/v1/push"
 	@echo "  traces, OTLP/HTTP: http://localhost:$${OTLP_HTTP_PORT:-4318}/v1/traces"
+	@echo "A test order is placed each minute at $${PIZZA_URL:-http://localhost:3000} by the user PROBE_EMAIL with PROBE_PASSWORD."
 	@echo "The derived metrics are at http://localhost:$${METRICS_PORT:-8888}/metrics. Ctrl-C stops."
 	@exec $(COLLECTOR) --config examples/jwt-pizza.yaml
 

@@ -31,9 +31,6 @@ func load(t testing.TB, text string, over ...string) (*Config, error) {
 	t.Helper()
 	uris := []string{"yaml:" + text}
 	for _, more := range over {
-		if more == "" {
-			continue
-		}
 		uris = append(uris, "yaml:"+more)
 	}
 	resolver, err := confmap.NewResolver(confmap.ResolverSettings{

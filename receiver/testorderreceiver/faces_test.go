@@ -147,77 +147,84 @@ const (
 // and logs out once if it had logged in.
 func TestFaces(t *testing.T) {
 	now := time.Now()
-	// quick is for what takes as long as it is given.
-	const quick = "timeout: 2s"
+	vendorKey()
+	otherKey()
+	// What takes as long as it is given is given little.
+	quick := func(c *Config) { c.Timeout = 5 * time.Second }
+	strict := func(c *Config) { c.Steps[1].Expect.MaxDuration = 100 * time.Millisecond }
 	type face struct {
 		name    string
 		at      string // the request that the face answers
 		does    http.HandlerFunc
 		ran     string // what probe.runs tells
 		logouts int
-		over    string // the configuration
+		tune    func(*Config)
 	}
 	faces := []face{
-		{"healthy", "", nil, "success", 1, ""},
+		{"healthy", "", nil, "success", 1, nil},
 
-		{"the factory failed", order, answers(500, factoryMessage), "vendor_failure order error", 1, ""},
-		{"the factory's gateway timed out", order, answers(504, factoryMessage), "vendor_failure order timeout", 1, ""},
-		{"the factory throttles us", order, answers(429, factoryMessage), "vendor_failure order throttled", 1, ""},
-		{"our database failed", order, answers(500, `{"message":"ER_CON_COUNT_ERROR"}`), "own_failure order error", 1, ""},
-		{"we refuse the order", order, answers(400, `{"message":"unknown menu item"}`), "own_failure order rejected", 1, ""},
-		{"slower than max_duration", order, after(2100 * time.Millisecond), "vendor_failure order slow", 1, ""},
+		{"the factory failed", order, answers(500, factoryMessage), "vendor_failure order error", 1, nil},
+		{"the factory's gateway timed out", order, answers(504, factoryMessage), "vendor_failure order timeout", 1, nil},
+		{"the factory throttles us", order, answers(429, factoryMessage), "vendor_failure order throttled", 1, nil},
+		{"our database failed", order, answers(500, `{"message":"ER_CON_COUNT_ERROR"}`), "own_failure order error", 1, nil},
+		{"we refuse the order", order, answers(400, `{"message":"unknown menu item"}`), "own_failure order rejected", 1, nil},
+		{"slower than max_duration", order, after(200 * time.Millisecond), "vendor_failure order slow", 1, strict},
 		{"accepts the order and never answers", order, never, "vendor_failure order timeout", 1, quick},
 		{"answers one byte a second", order, byteBySecond, "vendor_failure order timeout", 1, quick},
-		{"breaks off in the middle", order, breaksOff, "own_failure order unreachable", 1, ""},
-		{"HTML with status 200", order, answers(200, html), "vendor_failure order bad_response", 1, ""},
-		{"no token", order, answers(200, `{"order":{"id":1}}`), "vendor_failure order bad_response", 1, ""},
-		{"a token that is null", order, answers(200, `{"order":{"id":1},"jwt":null}`), "vendor_failure order bad_response", 1, ""},
-		{"an order without its id", order, answers(200, `{"order":{},"jwt":"x"}`), "vendor_failure order bad_response", 1, ""},
-		{"cut off JSON", order, answers(200, `{"order":{"id":1},"jwt":"x"`), "vendor_failure order bad_response", 1, ""},
-		{"1 GiB", order, huge, "vendor_failure order bad_response", 1, ""},
-		{"64 MiB, packed", order, hugeUnpacked, "vendor_failure order bad_response", 1, ""},
-		{"redirect loop", order, redirects, "own_failure order bad_response", 1, ""},
-		{"another success", order, answers(202, "{}"), "own_failure order bad_response", 1, ""},
+		{"breaks off in the middle", order, breaksOff, "own_failure order unreachable", 1, nil},
+		{"HTML with status 200", order, answers(200, html), "vendor_failure order bad_response", 1, nil},
+		{"no token", order, answers(200, `{"order":{"id":1}}`), "vendor_failure order bad_response", 1, nil},
+		{"a token that is null", order, answers(200, `{"order":{"id":1},"jwt":null}`), "vendor_failure order bad_response", 1, nil},
+		{"an order without its id", order, answers(200, `{"order":{},"jwt":"x"}`), "vendor_failure order bad_response", 1, nil},
+		{"cut off JSON", order, answers(200, `{"order":{"id":1},"jwt":"x"`), "vendor_failure order bad_response", 1, nil},
+		{"1 GiB", order, huge, "vendor_failure order bad_response", 1, nil},
+		{"64 MiB, packed", order, hugeUnpacked, "vendor_failure order bad_response", 1, nil},
+		{"redirect loop", order, redirects, "own_failure order bad_response", 1, nil},
+		{"another success", order, answers(202, "{}"), "own_failure order bad_response", 1, nil},
 
-		{"token with a broken header", order, issues(brokenHeader), "vendor_failure verify bad_response", 1, ""},
-		{"one byte of the signature changed", order, issues(changedSignature), "vendor_failure verify bad_response", 1, ""},
-		{"another key under the same id", order, issues(func() string { return signWith(otherKey(), jwa.RS256(), claimsOf(1), nil) }), "vendor_failure verify bad_response", 1, ""},
-		{"alg none", order, issues(unsigned), "vendor_failure verify bad_response", 1, ""},
-		{"the public key as HMAC secret", order, issues(publicSecret), "vendor_failure verify bad_response", 1, ""},
-		{"expired", order, issues(func() string { return sign(claimsOf(1), with("exp", now.Add(-2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, ""},
+		{"token with a broken header", order, issues(brokenHeader), "vendor_failure verify bad_response", 1, nil},
+		{"one byte of the signature changed", order, issues(changedSignature), "vendor_failure verify bad_response", 1, nil},
+		{"another key under the same id", order, issues(func() string { return signWith(otherKey(), jwa.RS256(), claimsOf(1), nil) }), "vendor_failure verify bad_response", 1, nil},
+		{"alg none", order, issues(unsigned), "vendor_failure verify bad_response", 1, nil},
+		{"the public key as HMAC secret", order, issues(publicSecret), "vendor_failure verify bad_response", 1, nil},
+		{"expired", order, issues(func() string { return sign(claimsOf(1), with("exp", now.Add(-2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, nil},
 		{"expired, in the claims", order, issues(func() string {
 			return sign(fmt.Sprintf(`{"order":{"id":1},"exp":%d}`, now.Add(-2*time.Minute).Unix()), nil)
-		}), "vendor_failure verify bad_response", 1, ""},
-		{"expired within the leeway", order, issues(func() string { return sign(claimsOf(1), with("exp", now.Add(-30*time.Second).Unix())) }), "success", 1, ""},
-		{"not valid yet", order, issues(func() string { return sign(claimsOf(1), with("nbf", now.Add(2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, ""},
-		{"issued in the future", order, issues(func() string { return sign(claimsOf(1), with("iat", now.Add(2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, ""},
-		{"expiry is a word", order, issues(func() string { return sign(`{"order":{"id":1},"exp":"soon"}`, nil) }), "vendor_failure verify bad_response", 1, ""},
-		{"another order's id", order, issues(func() string { return sign(claimsOf(2), nil) }), "vendor_failure verify bad_response", 1, ""},
-		{"no order in the token", order, issues(func() string { return sign(`{}`, nil) }), "vendor_failure verify bad_response", 1, ""},
-		{"claims that are none", order, issues(func() string { return sign(`[1]`, nil) }), "vendor_failure verify bad_response", 1, ""},
+		}), "vendor_failure verify bad_response", 1, nil},
+		{"expired within the leeway", order, issues(func() string { return sign(claimsOf(1), with("exp", now.Add(-30*time.Second).Unix())) }), "success", 1, nil},
+		{"not valid yet", order, issues(func() string { return sign(claimsOf(1), with("nbf", now.Add(2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, nil},
+		{"issued in the future", order, issues(func() string { return sign(claimsOf(1), with("iat", now.Add(2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, nil},
+		{"expiry is a word", order, issues(func() string { return sign(`{"order":{"id":1},"exp":"soon"}`, nil) }), "vendor_failure verify bad_response", 1, nil},
+		{"another order's id", order, issues(func() string { return sign(claimsOf(2), nil) }), "vendor_failure verify bad_response", 1, nil},
+		{"no order in the token", order, issues(func() string { return sign(`{}`, nil) }), "vendor_failure verify bad_response", 1, nil},
+		{"claims that are none", order, issues(func() string { return sign(`[1]`, nil) }), "vendor_failure verify bad_response", 1, nil},
 		{"critical extension", order, issues(func() string {
 			return sign(claimsOf(1), func(h jws.Headers) { _ = h.Set("must", true); _ = h.Set("crit", []string{"must"}) })
-		}), "vendor_failure verify bad_response", 1, ""},
-		{"no key id, one key", order, issues(func() string { return sign(claimsOf(1), func(h jws.Headers) { _ = h.Remove("kid") }) }), "success", 1, ""},
-		{"unknown key id", order, issues(func() string { return sign(claimsOf(1), with("kid", "key-2")) }), "vendor_failure verify bad_response", 1, ""},
-		{"the keys fail", keys, answers(503, ""), "vendor_failure verify error", 1, ""},
-		{"the keys are HTML", keys, answers(200, html), "vendor_failure verify bad_response", 1, ""},
-		{"the keys are nonsense", keys, answers(200, `{"keys":[{"kty":"RSA"}]}`), "vendor_failure verify bad_response", 1, ""},
-		{"the keys move", keys, redirects, "vendor_failure verify bad_response", 1, ""},
+		}), "vendor_failure verify bad_response", 1, nil},
+		{"no key id, one key", order, issues(func() string { return sign(claimsOf(1), func(h jws.Headers) { _ = h.Remove("kid") }) }), "success", 1, nil},
+		{"unknown key id", order, issues(func() string { return sign(claimsOf(1), with("kid", "key-2")) }), "vendor_failure verify bad_response", 1, nil},
+		{"the keys fail", keys, answers(503, ""), "vendor_failure verify error", 1, nil},
+		{"the keys are HTML", keys, answers(200, html), "vendor_failure verify bad_response", 1, nil},
+		{"the keys are nonsense", keys, answers(200, `{"keys":[{"kty":"RSA"}]}`), "vendor_failure verify bad_response", 1, nil},
+		{"the keys move", keys, redirects, "vendor_failure verify bad_response", 1, nil},
 		{"the keys never come", keys, never, "vendor_failure verify timeout", 1, quick},
 
-		{"login refused", login, answers(401, `{"message":"unknown user"}`), "own_failure login unauthorized", 0, ""},
-		{"login without a token", login, answers(200, `{}`), "own_failure login bad_response", 0, ""},
+		{"login refused", login, answers(401, `{"message":"unknown user"}`), "own_failure login unauthorized", 0, nil},
+		{"login without a token", login, answers(200, `{}`), "own_failure login bad_response", 0, nil},
 		{"login never answers", login, never, "own_failure login timeout", 0, quick},
-		{"a token that no header can have", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, ""},
-		{"logout fails", logout, answers(500, ""), "own_failure logout error", 1, ""},
+		{"a token that no header can have", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, nil},
+		{"logout fails", logout, answers(500, ""), "own_failure logout error", 1, nil},
 		{"logout never answers", logout, never, "own_failure logout timeout", 1, quick},
 	}
 	// All at once: most of the time is waited.
 	shops, harnesses := make([]*shop, len(faces)), make([]*harness, len(faces))
 	for i, face := range faces {
 		shops[i] = newShop(t, map[string]http.HandlerFunc{face.at: face.does})
-		harnesses[i] = start(t, pizzaConfig(t, shops[i].URL, face.over))
+		cfg := pizzaConfig(t, shops[i].URL)
+		if face.tune != nil {
+			face.tune(cfg)
+		}
+		harnesses[i] = start(t, cfg)
 	}
 	for i, face := range faces {
 		t.Run(face.name, func(t *testing.T) {

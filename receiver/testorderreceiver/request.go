@@ -3,7 +3,6 @@ package testorderreceiver
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -94,9 +92,6 @@ func (s *sender) send(ctx context.Context, r *request, c captured, traceparent s
 	}
 	// As a new customer's: a connection that was kept would not notice that nobody can make one.
 	req.Close = true
-	if len(r.body) == 0 {
-		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
-	}
 	if r.isJSON {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -266,20 +261,17 @@ func failureOf(err error) *failure {
 	var (
 		dns      *net.DNSError
 		cert     *tls.CertificateVerificationError
-		host     x509.HostnameError
-		unknown  x509.UnknownAuthorityError
-		invalid  x509.CertificateInvalidError
 		record   tls.RecordHeaderError
 		alert    tls.AlertError
 		netError net.Error
 	)
 	f := &failure{reason: reason.Unreachable}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
 		f.reason, f.detail = reason.Timeout, "no whole answer in time"
 	case errors.As(err, &dns):
 		f.detail = "the host's name could not be resolved"
-	case errors.As(err, &cert), errors.As(err, &host), errors.As(err, &unknown), errors.As(err, &invalid):
+	case errors.As(err, &cert):
 		f.detail = "the host's certificate is not trusted"
 	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		f.detail = "the TLS handshake failed"

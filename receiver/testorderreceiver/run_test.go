@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -96,13 +97,16 @@ func TestExpect(t *testing.T) {
 		"GET /a":    answers(200, `{"id":7,"ok":true,"message":"valid","list":[{"x":1}],"none":null}`),
 		"GET /201":  answers(201, ""),
 		"GET /302":  answers(302, ""),
+		"GET /long": answers(200, strings.Repeat(" ", maxAnswer+1)),
+		"GET /full": answers(200, strings.Repeat(" ", maxAnswer)),
 		"GET /404":  answers(404, `{"message":"gone"}`),
-		"GET /echo": func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"q":%q}`, r.URL.RawQuery) },
 	})
 	const bad = "s: bad_response, "
 	for _, tc := range []struct{ path, expect, want string }{
 		{"a", `{}`, "s"},
 		{"201", `{}`, "s"},
+		{"full", `{}`, "s"},
+		{"long", `{}`, bad + "the answer is longer than 1048576 bytes"},
 		{"201", `{status: 200}`, bad + "status 201 is not what was expected"},
 		{"201", `{status: [200, 201]}`, "s"},
 		{"302", `{}`, bad + "status 302 is not what was expected"},
@@ -148,6 +152,8 @@ func TestCaptured(t *testing.T) {
 	got := s.requests()
 	assert.Equal(t, "shop.example.com", got[0].Host)
 	assert.Equal(t, "1", got[0].Header.Get("X-One"))
+	assert.Equal(t, "application/json, */*;q=0.5", got[0].Header.Get("Accept"))
+	assert.Empty(t, got[0].Header.Get("Content-Type"))
 	assert.Equal(t, "q=a+b", got[1].URL.RawQuery)
 	assert.Equal(t, "no. 7", got[1].Header.Get("X-Id"))
 	assert.Equal(t, "application/json", got[1].Header.Get("Content-Type"))

@@ -205,7 +205,7 @@ func pizzaConfig(t testing.TB, server string, over ...string) *Config {
 	text := `{interval: 1h, timeout: 30s, vendor: pizza-factory, steps: [
 		{name: login, request: {method: PUT, url: "URL/api/auth", json: {email: "EMAIL", password: "PASSWORD"}}, expect: {status: 200}, capture: {token: token}},
 		{name: order, blame: [Failed to fulfill order at factory], request: {method: POST, url: "URL/api/order", bearer: "{{token}}", json: {items: [{menuId: 1, price: 0.05}]}},
-			expect: {status: 200, max_duration: 2s}, capture: {jwt: jwt, order: order}},
+			expect: {status: 200, max_duration: 20s}, capture: {jwt: jwt, order: order}},
 		{name: verify, jwt: {token: "{{jwt}}", jwks: "URL/jwks.json", claims: {order.id: "{{order.id}}"}}},
 		{name: logout, always: true, request: {method: DELETE, url: "URL/api/auth", bearer: "{{token}}"}}]}`
 	text = strings.NewReplacer("URL", server, "EMAIL", email, "PASSWORD", password).Replace(text)

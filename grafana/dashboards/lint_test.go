@@ -444,23 +444,37 @@ const playbookFile = root + "/docs/playbook.md"
 var (
 	headings   = regexp.MustCompile(`(?m)^#+ (.+)$`)
 	notInLinks = regexp.MustCompile(`[^\w-]`)
+	italic     = regexp.MustCompile(`[^*\w]\*([A-Z][^*\n]+)\*[^*]`)
 	bracketed  = regexp.MustCompile(`\[([A-Z][a-z ]+)\]`)
 )
 
-// The template of the incident report is filled from the panels of Vendor incident.
-func TestIncidentReport(t *testing.T) {
-	_, template, found := strings.Cut(read(t, playbookFile), "## The incident report")
+// The playbook names dashboards and panels as they are called; its template of the incident report is filled from the
+// panels of Vendor incident.
+func TestPlaybookNames(t *testing.T) {
+	playbook := read(t, playbookFile)
+	titles := map[string][]string{}
+	var all []string
+	for _, dashboard := range dashboards() {
+		all = append(all, dashboard.Title)
+		for _, panel := range dashboard.Panels {
+			all = append(all, strings.TrimSuffix(panel.Title, " of $latency_vendor"))
+			titles[dashboard.UID] = append(titles[dashboard.UID], panel.Title)
+		}
+	}
+	named := italic.FindAllStringSubmatch(playbook, -1)
+	require.NotEmpty(t, named)
+	for _, name := range named {
+		assert.Contains(t, all, name[1])
+	}
+
+	_, template, found := strings.Cut(playbook, "## The incident report")
 	require.True(t, found)
 	_, template, _ = strings.Cut(template, "```text")
 	template, _, _ = strings.Cut(template, "```")
-	var titles []string
-	for _, panel := range vendorIncident().Panels {
-		titles = append(titles, panel.Title)
-	}
 	filled := bracketed.FindAllStringSubmatch(template, -1)
 	require.NotEmpty(t, filled)
 	for _, panel := range filled {
-		assert.Contains(t, titles, panel[1])
+		assert.Contains(t, titles["vendor-incident"], panel[1])
 	}
 }
 

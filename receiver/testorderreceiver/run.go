@@ -119,10 +119,12 @@ func (p *probe) perform(stop, quit context.Context) *run {
 		m := madeStep{step: s, span: newSpanID(), start: time.Now()}
 		m.status, m.failure = s.make(ctx, by, known, traceparent(r.trace, m.span))
 		m.end = time.Now()
-		if m.failure != nil && !s.always && stop.Err() != nil {
-			r.aborted = true
-		} else if m.failure != nil && r.failed < 0 && !r.aborted {
-			r.failed = len(r.made)
+		if m.failure != nil && r.failed < 0 && !r.aborted {
+			if stop.Err() != nil {
+				r.aborted = true
+			} else {
+				r.failed = len(r.made)
+			}
 		}
 		r.made = append(r.made, m)
 	}

@@ -180,6 +180,29 @@ func TestShutdownInFlight(t *testing.T) {
 	}
 }
 
+// TestShutdownAfterFailure: a run that had failed before it is ended keeps its failure.
+func TestShutdownAfterFailure(t *testing.T) {
+	vendorKey()
+	synctest.Test(t, func(t *testing.T) {
+		p, h := clockwork(t, map[string]http.HandlerFunc{order: answers(500, factoryMessage), logout: never}, "")
+		time.Sleep(3 * time.Second) // in the logout
+		p.end(t.Context())
+		assert.Equal(t, map[string]int{"vendor_failure order error": 1}, h.ran())
+		assert.Equal(t, "pizza-factory", attribute(h.spans()["order"], "vendor.name"))
+	})
+}
+
+// TestShutdownFirst: a run that is ended before its first step makes none, and is not a success.
+func TestShutdownFirst(t *testing.T) {
+	s := newShop(t, nil)
+	p, err := newProbe(t.Context(), componenttest.NewNopHost(), receivertest.NewNopSettings(metadata.Type), pizzaConfig(t, s.URL))
+	require.NoError(t, err)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	assert.Equal(t, aborted, p.perform(ended, t.Context()).outcome())
+	assert.Empty(t, s.requests())
+}
+
 // TestMaxOrdersPerDay: what is over it does not start until the next day.
 func TestMaxOrdersPerDay(t *testing.T) {
 	vendorKey()

@@ -201,6 +201,7 @@ func (m *memory) meet(now time.Time, b *batch, d *discovery) (calls []call, forg
 			for i := range r.strangers {
 				take(&r.strangers[i])
 			}
+			m.strangers -= len(r.strangers)
 			r.isOrder, r.strangers = true, nil
 		}
 	}
@@ -215,6 +216,7 @@ func (m *memory) meet(now time.Time, b *batch, d *discovery) (calls []call, forg
 			take(s)
 		case len(r.strangers) < maxStrangers:
 			r.strangers = append(r.strangers, stranger{call: s.call, name: s.name})
+			m.strangers++
 		default:
 			forgotten++
 		}

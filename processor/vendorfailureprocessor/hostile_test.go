@@ -21,6 +21,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processortest"
+	"go.uber.org/zap"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
@@ -273,6 +274,40 @@ func BenchmarkHostile(b *testing.B) {
 			})
 		}
 	}
+}
+
+// TestEndlessStrangers: calls that wait for an order that never comes are as many as traces may be, however many a trace
+// has, and those of a trace that goes on are among them.
+func TestEndlessStrangers(t *testing.T) {
+	const limit = 100
+	cfg := pizzaConfig()
+	cfg.Discover = &DiscoverConfig{MaxVendors: 32}
+	d := newDiscovery(cfg, newVendorNames(cfg, zap.NewNop()))
+	m := newMemory(time.Second, limit)
+	waiting := func() (n int) {
+		for _, generation := range []map[pcommon.TraceID]*remembered{m.young, m.old} {
+			for _, r := range generation {
+				n += len(r.strangers)
+			}
+		}
+		return n
+	}
+	call := func(n int) stranger {
+		s := stranger{name: "h" + strconv.Itoa(n)}
+		s.trace = pcommon.TraceID{1, byte(n >> 8), byte(n)}
+		return s
+	}
+	for round := range 2 * maxStrangers {
+		for n := range limit {
+			m.meet(day.Add(time.Duration(round)*time.Minute), &batch{strangers: []stranger{call(n)}}, d)
+			require.LessOrEqual(t, waiting(), limit+2*maxStrangers)
+		}
+	}
+	m.meet(day, &batch{strangers: []stranger{call(7)}}, d)
+	calls, _ := m.meet(day, &batch{orders: []order{{trace: call(7).trace}}}, d)
+	assert.NotEmpty(t, calls, "the newest are there")
+	assert.LessOrEqual(t, m.strangers, limit)
+	assert.GreaterOrEqual(t, m.strangers, 0)
 }
 
 func started(f *testing.F) (processor.Traces, processor.Logs) {

@@ -47,7 +47,7 @@ type remembered struct {
 
 // memory remembers, for traces in which a vendor call failed or an order is undecided, what is held against whom. It
 // keeps two generations: when the young one is full or old enough it becomes the old one, and what was old is
-// forgotten. So a trace costs one map entry, and at most limits.traces are kept.
+// forgotten. So a trace costs one map entry, and at most limits.traces are kept, and as many strangers.
 type memory struct {
 	settle time.Duration
 	half   int // traces a generation
@@ -56,6 +56,7 @@ type memory struct {
 	young, old map[pcommon.TraceID]*remembered
 	born       time.Time       // of the young generation
 	retired    time.Time       // when the old one was the young one last
+	strangers  int             // in the young generation
 	queue      []*waitingOrder // in order of arrival, which is the order of their deadlines
 	forgotten  int             // traces forgotten before settle was over, ever
 	closed     bool
@@ -151,19 +152,20 @@ func (o order) settled(e *evidence) order {
 
 // keep returns what is remembered of a trace, in the young generation, and makes room where there is none.
 func (m *memory) keep(now time.Time, id pcommon.TraceID) *remembered {
-	if r, ok := m.young[id]; ok {
+	if r, ok := m.young[id]; ok && m.strangers < m.half {
 		return r
 	}
-	if len(m.young) >= m.half || now.Sub(m.born) >= rememberFor {
+	if len(m.young) >= m.half || m.strangers >= m.half || now.Sub(m.born) >= rememberFor {
 		if now.Sub(m.retired) < m.settle {
 			m.forgotten += len(m.old)
 		}
 		m.old, m.young = m.young, make(map[pcommon.TraceID]*remembered)
-		m.born, m.retired = now, now
+		m.born, m.retired, m.strangers = now, now, 0
 	}
 	r, ok := m.old[id]
 	if ok {
 		delete(m.old, id)
+		m.strangers += len(r.strangers)
 	} else {
 		r = &remembered{}
 	}

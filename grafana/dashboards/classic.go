@@ -79,7 +79,6 @@ type Variable struct {
 	Type        string      `json:"type"`
 	DataSource  *DataSource `json:"datasource,omitempty"`
 	Query       any         `json:"query"`
-	Regex       string      `json:"regex,omitempty"`
 	Refresh     int         `json:"refresh,omitempty"`
 	Sort        int         `json:"sort,omitempty"`
 	Multi       bool        `json:"multi"`
@@ -110,12 +109,10 @@ type Panel struct {
 	Description   string      `json:"description"`
 	DataSource    *DataSource `json:"datasource,omitempty"`
 	GridPos       GridPos     `json:"gridPos"`
-	Interval      string      `json:"interval,omitempty"`
 	MaxDataPoints int         `json:"maxDataPoints,omitempty"`
 	Targets       []Target    `json:"targets,omitempty"`
 	FieldConfig   FieldConfig `json:"fieldConfig"`
 	Options       any         `json:"options"`
-	Links         []Link      `json:"links,omitempty"`
 }
 
 // GridPos is a place in the grid of 24 columns.

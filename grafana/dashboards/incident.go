@@ -30,8 +30,6 @@ func vendorIncident() Dashboard {
 	const (
 		ofThis = `vendor_name="$vendor", vendor_caller=~"$caller", user_agent_synthetic_type=~"|$synthetic"`
 		failed = ofThis + `, ` + lost
-		// An order that no vendor broke has no vendor_name where there are several vendors.
-		orders = `vendor_name=~"$vendor|", vendor_caller=~"$caller", user_agent_synthetic_type=~"|$synthetic"`
 		// The times at which orders failed.
 		failing = `timestamp(sum by (vendor_signal) (increase(vendor_orders_total{` + failed + `}[$__rate_interval])) > 0)[$__range:30s]`
 		down    = `max by (vendor_name) (vendor_outage{vendor_name="$vendor"})`
@@ -91,7 +89,7 @@ func vendorIncident() Dashboard {
 				query{most("vendor_outage_value", `vendor_name="$vendor"`), "value"}), 4).
 				noData("impact.value is not set").colored("green", 1e-9, "red").at(panelValue, 10, 10, 5, 4),
 			withDecimals(stat("Share of orders lost", "Of the orders that could have succeeded: those that did, and those that the vendor broke. In the whole time range, so drag it over the incident.", "percentunit",
-				query{inRange("vendor_orders_total", "", failed) + ` / (` + inRange("vendor_orders_total", "", orders+`, vendor_outcome="success"`) + ` + ` + inRange("vendor_orders_total", "", failed) + `)`, "lost"}), 1).
+				query{inRange("vendor_orders_total", "", failed) + ` / (` + inRange("vendor_orders_total", "", ofOrders+`, vendor_outcome="success"`) + ` + ` + inRange("vendor_orders_total", "", failed) + `)`, "lost"}), 1).
 				at(panelShareLost, 15, 10, 5, 4),
 			finely(stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
 				query{`max_over_time((` + perMinute("vendor_orders_total", "", failed) + `)[$__range:$__rate_interval])`, "peak"})).
@@ -101,7 +99,7 @@ func vendorIncident() Dashboard {
 				query{inRange("vendor_orders_total", "vendor_failure_reason, ", ofThis+`, vendor_outcome="vendor_failure"`) + ` > 0`, "{{vendor_failure_reason}}"}).
 				noData("none failed").at(panelReasons, 0, 14, 6, 8),
 			graph("Orders by outcome", "Orders a minute. By the signal that tells of more.", "suffix: orders/min", bars,
-				query{perMinute("vendor_orders_total", "vendor_outcome, ", orders), "{{vendor_outcome}}"}).
+				query{perMinute("vendor_orders_total", "vendor_outcome, ", ofOrders), "{{vendor_outcome}}"}).
 				paint("/^success$/", "green").paint("/^vendor_failure$/", "red").paint("/^own_failure$/", "purple").paint("/^rejected$/", "yellow").
 				at(panelIncidentOrders, 6, 14, 9, 8),
 			graph("Call failures by reason", "Failed requests to the vendor a minute.", "suffix: calls/min", bars,

@@ -15,7 +15,7 @@ GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 FUZZTIME ?= 60s
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo drill run build test faults fuzz soak lint vuln generate check-generate bench dashboards-schema dashboards-cost clean
+.PHONY: help demo drill run build test faults sizing fuzz soak lint vuln generate check-generate bench dashboards-schema dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-17s %s\n", $$1, $$2}' Makefile
@@ -66,7 +66,10 @@ test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run 
 	@echo "how long alerts took, hop by hop:"; cat dist/alert-delays.txt
 
 faults: $(COLLECTOR) ## stop, reload, kill, refuse and overload the built Collector at full length: a quarter of an hour
-	@go test -C faults -race -count=1 -v -timeout 60m . -args -rounds 500
+	@go test -C faults -race -count=1 -v -timeout 60m . -args -rounds 500 -overload 2m
+
+sizing: $(COLLECTOR) ## measure what an order costs an agent and a gateway of examples/scale-out
+	@go test -C faults -run '^$$' -bench Sizing -benchtime 3x .
 
 fuzz: ## fuzz all that parses, each target for FUZZTIME (60s); an input that fails is kept in testdata/fuzz, as a seed
 	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u | while read -r folder; do \

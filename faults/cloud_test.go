@@ -44,9 +44,11 @@ type cloud struct {
 
 	mu      sync.Mutex
 	conduct func(path string) conduct
+	pace    <-chan time.Time          // a tick for each request with spans or records, where it is given
 	met     map[conduct]int           // requests, by what was done with them
 	orders  map[string]map[int]string // by signal: orders that arrived, and their outcomes
 	twice   int                       // orders that arrived again
+	total   map[string]int            // arrivals by signal and outcome, those that arrived again included
 	pushed  map[string]pmetric.Metrics
 
 	// What came with a push: the account of shop, if there is one, when it arrived. Pushes go on to forward, if given.
@@ -55,12 +57,13 @@ type cloud struct {
 	taken   []map[string]int
 }
 
-func newCloud(t *testing.T) *cloud {
+func newCloud(t testing.TB) *cloud {
 	c := &cloud{
 		down:    make(chan struct{}),
 		conduct: always(accept),
 		met:     map[conduct]int{},
 		orders:  map[string]map[int]string{"traces": {}, "logs": {}},
+		total:   map[string]int{},
 		pushed:  map[string]pmetric.Metrics{},
 	}
 	listener, err := process.ListenOnFreePort()
@@ -108,11 +111,28 @@ func (c *cloud) behave(conduct func(path string) conduct) {
 	c.conduct = conduct
 }
 
+// slowDown lets in one request with spans or records a tick, or all again if pace is nil.
+func (c *cloud) slowDown(pace <-chan time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pace = pace
+}
+
 func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	do := c.conduct(r.URL.Path)
 	c.met[do]++
+	pace := c.pace
 	c.mu.Unlock()
+	if pace != nil && !isMetrics(r.URL.Path) {
+		select {
+		case <-pace:
+		case <-r.Context().Done():
+			return
+		case <-c.down:
+			return
+		}
+	}
 	switch do {
 	case unwilling:
 		http.Error(w, "try again", http.StatusServiceUnavailable)
@@ -231,6 +251,7 @@ func (c *cloud) arrive(signal string, order int, outcome string) {
 		c.twice++
 	}
 	c.orders[signal][order] = outcome
+	c.total[signal+" "+outcome]++
 }
 
 // keepMetrics keeps the last push of each instance: its counters are cumulative.
@@ -248,6 +269,13 @@ func (c *cloud) keepMetrics(md pmetric.Metrics) {
 
 // arrived is how many orders arrived, by signal and outcome, each of them once.
 func (c *cloud) arrived() map[string]int { return c.arrivedBelow(math.MaxInt) }
+
+// totals is how many orders arrived, by signal and outcome, each of them as often as it did.
+func (c *cloud) totals() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.total)
+}
 
 // counted is what the metrics say: vendor.orders of the last pushes, summed over these instances or all.
 func (c *cloud) counted(instances ...string) map[string]int {

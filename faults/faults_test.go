@@ -65,7 +65,7 @@ service:
 `
 }
 
-func startWith(t *testing.T, config string, environment []string, changes ...string) *builtcollector.Collector {
+func startWith(t testing.TB, config string, environment []string, changes ...string) *builtcollector.Collector {
 	t.Helper()
 	out := t.TempDir()
 	collector, err := builtcollector.Start(t.Context(), root, changed(t, config, out, changes...), out, environment...)
@@ -76,7 +76,7 @@ func startWith(t *testing.T, config string, environment []string, changes ...str
 
 // changed writes a copy of one of the repository's configurations into the folder out, with changes merged into it as
 // the Collector merges several --config, and returns its path.
-func changed(t *testing.T, config, out string, changes ...string) string {
+func changed(t testing.TB, config, out string, changes ...string) string {
 	t.Helper()
 	if !filepath.IsAbs(config) {
 		config = filepath.Join(root, config)

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,6 +108,34 @@ exporters:
 	assert.Zero(t, cloud.twice)
 }
 
+// TestBatchDrops: with the batch processor in the pipeline senders are not told that the queue is full. The processor has
+// accepted what they sent, so it counts, and drops what the queue refuses.
+func TestBatchDrops(t *testing.T) {
+	t.Parallel()
+	cloud, shop := newCloud(t), newShop()
+	cloud.behave(telemetry(unwilling))
+	collector := start(t, cloud, `
+exporters:
+  otlp_http/grafana_cloud:
+    sending_queue: {queue_size: 3, num_consumers: 1}
+    retry_on_failure: {initial_interval: 20ms, max_interval: 100ms}
+processors: {batch: {send_batch_size: 1}}
+`)
+	for range 50 {
+		require.NoError(t, shop.tell(t.Context(), "traces", collector, shop.take(4)))
+	}
+	require.Eventually(t, func() bool {
+		samples, err := collector.Scrape(t.Context())
+		return err == nil && slices.ContainsFunc(samples, func(s builtcollector.Sample) bool {
+			return s.Name == "otelcol_exporter_enqueue_failed_spans_total" && s.Value > 0
+		})
+	}, patience, often, "the queue refuses")
+	cloud.behave(always(accept))
+	require.NoError(t, collector.Stop())
+	assert.Equal(t, shop.accepted(), cloud.counted())
+	assert.Less(t, sum(cloud.arrived()), sum(shop.accepted()))
+}
+
 // TestThrottledByGRPC: a 429 from the cloud reaches a gRPC sender as RESOURCE_EXHAUSTED without RetryInfo, which OTLP
 // clients take as final: they drop what they sent. It is not counted. A queue before the cloud spares senders that.
 func TestThrottledByGRPC(t *testing.T) {
@@ -182,7 +211,7 @@ func sellThrough(t *testing.T, shop *shop, agent *builtcollector.Collector) {
 }
 
 // through is how many spans and records a Collector has taken, and how many of them it has handed on.
-func through(t *testing.T, collector *builtcollector.Collector) (in, out float64) {
+func through(t testing.TB, collector *builtcollector.Collector) (in, out float64) {
 	t.Helper()
 	samples, err := collector.Scrape(t.Context())
 	require.NoError(t, err)

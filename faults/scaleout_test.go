@@ -36,7 +36,7 @@ type tiers struct {
 }
 
 // newTiers starts three gateways, with changes laid over their configuration, and two agents.
-func newTiers(t *testing.T, config string, to *cloud, changes ...string) *tiers {
+func newTiers(t testing.TB, config string, to *cloud, changes ...string) *tiers {
 	x := &tiers{cloud: to, config: config, changes: changes}
 	var gateways []string
 	for n := range 3 {
@@ -54,13 +54,13 @@ func newTiers(t *testing.T, config string, to *cloud, changes ...string) *tiers 
 }
 
 // gateway starts the nth gateway, or its successor.
-func (x *tiers) gateway(t *testing.T, n int) *builtcollector.Collector {
+func (x *tiers) gateway(t testing.TB, n int) *builtcollector.Collector {
 	t.Helper()
 	return startWith(t, x.config, append(x.cloud.environment(), "OTLP_GRPC_PORT="+x.ports[n], "GATEWAY_STORAGE="+x.storage[n]), x.changes...)
 }
 
 // settled waits until the agents have handed on all that they have taken.
-func (x *tiers) settled(t *testing.T) {
+func (x *tiers) settled(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var given, taken float64
@@ -76,7 +76,7 @@ func (x *tiers) settled(t *testing.T) {
 	}, patience, often, "all is handed on")
 }
 
-func (x *tiers) stop(t *testing.T) {
+func (x *tiers) stop(t testing.TB) {
 	t.Helper()
 	for _, collector := range append(x.agents, x.gateways...) {
 		require.NoError(t, collector.Stop())
@@ -247,7 +247,7 @@ func TestGatewayReplaced(t *testing.T) {
 }
 
 // vendorsOf lays the vendors of one of the examples over another.
-func vendorsOf(t *testing.T, config string) string {
+func vendorsOf(t testing.TB, config string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, config))
 	require.NoError(t, err)

@@ -1,0 +1,235 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/builtcollector"
+)
+
+var overload = flag.Duration("overload", 5*time.Second, "how long a Collector gets more than it can take; 2m in make faults")
+
+// limited is examples/grafana-cloud.yaml with batches made behind the exporter's queue, and a queue in memory that never
+// says it is full: memory_limiter alone stands between the load and the end of the memory. It looks as often as
+// docs/operations.md says it should where much comes in.
+const limited = `
+processors: {memory_limiter: {check_interval: 200ms}}
+exporters:
+  otlp_http/grafana_cloud:
+    sending_queue: {sizer: items, queue_size: 1000000000, batch: {flush_timeout: 200ms, min_size: 1000, max_size: 1000}}
+service:
+  pipelines:
+    traces: {processors: [memory_limiter, vendor_failure]}
+    logs: {processors: [memory_limiter, vendor_failure]}
+`
+
+const (
+	// Of memory_limiter in the examples.
+	limitBytes = 512 << 20
+	// What docs/operations.md asks for: what is garbage when memory_limiter looks counts.
+	goMemLimit = "440MiB"
+)
+
+// TestOverload: a Collector that gets ten times what it can get rid of refuses, in words that senders understand as
+// "later", keeps within memory_limiter's bound, loses nothing that it took, and takes everything again afterwards.
+func TestOverload(t *testing.T) {
+	cloud := newCloud(t)
+	collector := startWith(t, "examples/grafana-cloud.yaml", append(cloud.environment(), "GOMEMLIMIT="+goMemLimit), toShop, limited, pushingOften(cloud))
+	crowd := newCrowd()
+	pace := time.NewTicker(time.Second)
+	defer pace.Stop()
+	cloud.slowDown(pace.C)
+
+	highest := watch(t, collector)
+	began := time.Now()
+	tooMuch := func() bool {
+		lasted := time.Since(began)
+		return lasted < *overload || !crowd.wasRefused() && lasted < *overload+patience
+	}
+	crowd.send(t, collector, 20, tooMuch)
+	offered, got, lasted, heap := crowd.offered(), sum(cloud.totals()), time.Since(began), highest()
+	t.Logf("for %s: offered %d orders, taken %d, refused %v; %d got through to the cloud, one in %.0f of those offered",
+		lasted.Round(time.Second), offered, sum(crowd.accepted()), crowd.refused, got, float64(offered)/float64(got))
+	t.Logf("heap at most %d MiB of %d, resident at most %d MiB", heap>>20, limitBytes>>20, resident(t, collector)>>20)
+	assert.Greater(t, offered, 10*got)
+	assert.Less(t, heap, limitBytes)
+	assert.True(t, crowd.wasRefused())
+	assert.Subset(t, []string{"503", "429", "Unavailable"}, slices.Collect(maps.Keys(crowd.refused)), "sent again later, all of them")
+
+	cloud.slowDown(nil)
+	require.Eventually(t, func() bool { return assert.ObjectsAreEqual(crowd.accepted(), cloud.totals()) }, 3*patience, 20*often, "all that was taken arrives")
+	again := sum(crowd.accepted())
+	crowd.send(t, collector, 1, func() bool { return sum(crowd.accepted()) == again })
+	require.NoError(t, collector.Stop())
+	assert.Equal(t, crowd.accepted(), cloud.totals())
+	assert.Equal(t, crowd.accepted(), cloud.counted())
+}
+
+// crowd sends the same requests over and over, as fast as it can.
+type crowd struct {
+	client *http.Client
+
+	mu      sync.Mutex
+	sent    int            // orders
+	taken   map[string]int // orders by signal
+	refused map[string]int // requests, by HTTP status or gRPC code
+}
+
+const crowdSize = 1000 // orders in an HTTP request
+
+func newCrowd() *crowd {
+	return &crowd{
+		client:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}},
+		taken:   map[string]int{},
+		refused: map[string]int{},
+	}
+}
+
+// send returns when none of the senders goes on: so many of spans and of lines by HTTP, and one of spans by gRPC.
+func (c *crowd) send(t *testing.T, to *builtcollector.Collector, senders int, goOn func() bool) {
+	var all sync.WaitGroup
+	few, many := numbers(len(outcomes)), numbers(crowdSize)
+	all.Go(func() {
+		for goOn() {
+			answer := ""
+			if code := status.Code(byGRPC(t, to, few)); code != codes.OK {
+				answer = code.String()
+			}
+			c.note("traces", len(few), answer)
+		}
+	})
+	for signal, request := range map[string]struct {
+		url, kind string
+		body      []byte
+	}{
+		"traces": {to.OTLP + "/v1/traces", "application/x-protobuf", spans(many)},
+		"logs":   {to.Loki + "/loki/api/v1/push", "application/json", lines(many)},
+	} {
+		for range senders {
+			all.Go(func() {
+				for goOn() {
+					response, err := c.client.Post(request.url, request.kind, bytes.NewReader(request.body))
+					if !assert.NoError(t, err) {
+						return
+					}
+					_, _ = io.Copy(io.Discard, response.Body)
+					response.Body.Close()
+					answer := ""
+					if response.StatusCode/100 != 2 {
+						answer = strconv.Itoa(response.StatusCode)
+					}
+					c.note(signal, len(many), answer)
+				}
+			})
+		}
+	}
+	all.Wait()
+	c.client.CloseIdleConnections()
+}
+
+// numbers are those of so many orders, as many of each outcome.
+func numbers(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// note takes down a request about n orders, and how it was refused, if it was.
+func (c *crowd) note(signal string, n int, refused string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent += n
+	if refused == "" {
+		c.taken[signal] += n
+	} else {
+		c.refused[refused]++
+	}
+}
+
+func (c *crowd) offered() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent
+}
+
+// wasRefused tells whether HTTP and gRPC were refused.
+func (c *crowd) wasRefused() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.refused) > 1
+}
+
+// accepted is how many orders were taken, by signal and outcome.
+func (c *crowd) accepted() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := map[string]int{}
+	for signal, orders := range c.taken {
+		for _, outcome := range outcomes {
+			counts[signal+" "+outcome] = orders / len(outcomes)
+		}
+	}
+	return counts
+}
+
+// watch looks at a Collector's heap until the function that it returns is called, which gives the highest value.
+func watch(t *testing.T, collector *builtcollector.Collector) func() int {
+	ctx, stop := context.WithCancel(t.Context())
+	highest := make(chan int)
+	go func() {
+		peak := 0
+		defer func() { highest <- peak }()
+		again := time.NewTicker(50 * time.Millisecond)
+		defer again.Stop()
+		for {
+			samples, err := collector.Scrape(ctx)
+			for _, sample := range samples {
+				if sample.Name == "otelcol_process_runtime_heap_alloc_bytes" {
+					peak = max(peak, int(sample.Value))
+				}
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-again.C:
+			}
+		}
+	}()
+	return func() int { stop(); return <-highest }
+}
+
+var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// resident is the most memory that a process has had.
+func resident(t testing.TB, collector *builtcollector.Collector) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", collector.ID()))
+	require.NoError(t, err)
+	found := peak.FindSubmatch(text)
+	require.NotNil(t, found)
+	kB, err := strconv.Atoi(string(found[1]))
+	require.NoError(t, err)
+	return kB << 10
+}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/builtcollector"
 )
 
 // impatient shortens the waits that are not this test's subject: 30 s for an answer, 5 s to the next attempt, and 5 s for
@@ -72,3 +74,28 @@ func behaving(conduct conduct) func(*cloud) {
 }
 
 func accepting(_ *testing.T, c *cloud) { c.behave(always(accept)) }
+
+// TestStopsWhileCloudIsDown: what the cloud does not take at the end, the Collector's own lines among it, does not keep
+// the Collector from ending in the time that Kubernetes gives it by default, before it kills: 30 s, as long as Stop waits.
+func TestStopsWhileCloudIsDown(t *testing.T) {
+	for _, tc := range []struct {
+		name, config string
+		conduct      conduct
+	}{
+		{"429 with Retry-After", "examples/grafana-cloud.yaml", throttle},
+		{"hangs", "examples/scale-out/gateway.yaml", hang},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			cloud, shop := newCloud(t), newShop()
+			cloud.behave(always(tc.conduct))
+			collector, err := builtcollector.Start(t.Context(), root, tc.config, t.TempDir(), append(cloud.environment(), "GATEWAY_STORAGE="+t.TempDir())...)
+			require.NoError(t, err)
+			defer collector.Kill()
+			for range 30 {
+				require.NoError(t, shop.tell(t.Context(), "traces", collector, shop.take(100)))
+			}
+			require.ErrorContains(t, collector.Stop(), "did not stop well: exit status 1", "it says that something could not be sent")
+		})
+	}
+}

@@ -65,10 +65,13 @@ service:
 `
 }
 
+// The Collector's own lines stay where they are: what the cloud does is to happen to the shop's.
+const ownLinesStay = `{service: {telemetry: {logs: {processors: []}}}}`
+
 func startWith(t testing.TB, config string, environment []string, changes ...string) *builtcollector.Collector {
 	t.Helper()
 	out := t.TempDir()
-	collector, err := builtcollector.Start(t.Context(), root, changed(t, config, out, changes...), out, environment...)
+	collector, err := builtcollector.Start(t.Context(), root, changed(t, config, out, append([]string{ownLinesStay}, changes...)...), out, environment...)
 	require.NoError(t, err)
 	t.Cleanup(collector.Kill)
 	return collector

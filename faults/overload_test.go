@@ -33,6 +33,7 @@ const limited = `
 processors: {memory_limiter: {check_interval: 200ms}}
 exporters:
   otlp_http/grafana_cloud:
+    timeout: 60s # the cloud lets everyone wait
     sending_queue: {sizer: items, queue_size: 1000000000, batch: {flush_timeout: 200ms, min_size: 1000, max_size: 1000}}
 service:
   pipelines:

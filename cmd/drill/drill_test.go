@@ -19,6 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/goleak"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
 )
 
 // The tests run where the command does, in the root of the repository.
@@ -145,6 +147,31 @@ func TestDrillOfAnother(t *testing.T) {
 
 	o.vendor = "pizza-fcatory"
 	require.ErrorContains(t, run(t.Context(), o, io.Discard), `-vendor pizza-fcatory: Prometheus has a vendor_outage of ["pizza-factory"] only`)
+}
+
+// A drill that is told by a notification alone.
+func TestDrillThatListens(t *testing.T) {
+	t.Parallel()
+	o := quick(t)
+	address, err := process.FreeAddress()
+	require.NoError(t, err)
+	o.routes = rewrite(t, o.out, o.routes, nowhere, "http://"+address+"/")
+	own, err := start(t.Context(), o, io.Discard)
+	require.NoError(t, err)
+	defer own.kill()
+
+	o.collector, o.hears = own.collector.OTLP, address
+	var out strings.Builder
+	err = run(t.Context(), o, &out)
+	t.Log(out.String())
+	require.NoError(t, err)
+	assert.Regexp(t, `(?s) first failed synthetic call
+.* the rule's evaluation fires
+.* the receiver vendor-contact is told: pizza-factory is in an outage \(error\): 0 orders lost so far
+.* first successful synthetic call
+.* the receiver vendor-contact is told
+$`, out.String())
+	inOrder(t, out.String(), 5)
 }
 
 // sendForCustomer sends an order that succeeds and that somebody waits for.

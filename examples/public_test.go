@@ -34,6 +34,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpccredentials "google.golang.org/grpc/credentials"
@@ -45,6 +46,51 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
 )
+
+// publicOver is laid over grafana-cloud.yaml.
+const publicOver = "public.yaml"
+
+// public writes the two as one file, with further ones laid over them, and returns its path.
+func public(t *testing.T, over ...string) string {
+	t.Helper()
+	whole := confmap.New()
+	lay := func(text []byte) {
+		parsed, err := confmap.NewRetrievedFromYAML(text)
+		require.NoError(t, err)
+		config, err := parsed.AsConf()
+		require.NoError(t, err)
+		require.NoError(t, whole.Merge(config))
+	}
+	for _, name := range []string{"grafana-cloud.yaml", publicOver} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		lay(text)
+	}
+	for _, text := range over {
+		lay([]byte(text))
+	}
+	text, err := yaml.Marshal(whole.ToStringMap())
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), publicOver)
+	require.NoError(t, os.WriteFile(path, text, 0o600))
+	return path
+}
+
+// flat is a configuration by its keys.
+func flat(t *testing.T, path string) map[string]any {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	parsed, err := confmap.NewRetrievedFromYAML(text)
+	require.NoError(t, err)
+	config, err := parsed.AsConf()
+	require.NoError(t, err)
+	values := map[string]any{}
+	for _, key := range config.AllKeys() {
+		values[key] = config.Get(key)
+	}
+	return values
+}
 
 const ingestToken = "ingest-7c1ac1f5"
 
@@ -168,7 +214,7 @@ var publicSenders = map[string]sender{
 func TestPublic(t *testing.T) {
 	t.Parallel()
 	cloud, have := newGrafanaCloud(t), senders(t)
-	collector, err := builtcollector.Start(t.Context(), root, "examples/public.yaml", t.TempDir(), append(credentials(cloud.URL), have...)...)
+	collector, err := builtcollector.Start(t.Context(), root, public(t), t.TempDir(), append(credentials(cloud.URL), have...)...)
 	require.NoError(t, err)
 	defer collector.Kill()
 	trust := trusting(t, have)
@@ -213,21 +259,19 @@ func TestPublic(t *testing.T) {
 	require.NoError(t, collector.Stop())
 }
 
-// TestPublicIsGrafanaCloud: apart from who may send, public.yaml is grafana-cloud.yaml.
-func TestPublicIsGrafanaCloud(t *testing.T) {
-	load := func(name string) map[string]any {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
-		parsed, err := confmap.NewRetrievedFromYAML(text)
-		require.NoError(t, err)
-		config, err := parsed.AsConf()
-		require.NoError(t, err)
-		for _, own := range []string{"receivers", "extensions", "service::extensions"} {
-			require.True(t, config.Delete(own), own)
+// TestPublicOver: the two files are right together, and every receiver is on loopback unless asked otherwise.
+func TestPublicOver(t *testing.T) {
+	output, ok := validate(t, "examples/grafana-cloud.yaml", "examples/"+publicOver)
+	assert.True(t, ok, output)
+	assert.Empty(t, output)
+	receivers := 0
+	for key, value := range flat(t, public(t)) {
+		if strings.HasPrefix(key, "receivers::") && strings.HasSuffix(key, "::endpoint") {
+			receivers++
+			assert.Regexp(t, `^\$\{env:LISTEN_ADDRESS:-127\.0\.0\.1\}:`, value, key)
 		}
-		return config.ToStringMap()
 	}
-	assert.Equal(t, load("grafana-cloud.yaml"), load("public.yaml"))
+	assert.Equal(t, 3, receivers)
 }
 
 // TestPublicNeedsItsSecrets: with a variable unset the Collector does not start, instead of letting anybody in.
@@ -237,7 +281,7 @@ func TestPublicNeedsItsSecrets(t *testing.T) {
 		name, _, _ := strings.Cut(variable, "=")
 		t.Run(name, func(t *testing.T) {
 			rest := slices.Concat(have[:i], have[i+1:], []string{name + "="})
-			_, err := builtcollector.Start(t.Context(), root, "examples/public.yaml", t.TempDir(), append(credentials("http://127.0.0.1:9"), rest...)...)
+			_, err := builtcollector.Start(t.Context(), root, public(t), t.TempDir(), append(credentials("http://127.0.0.1:9"), rest...)...)
 			assert.ErrorContains(t, err, "ended at once")
 		})
 	}
@@ -250,20 +294,17 @@ func TestNoSecretIsShown(t *testing.T) {
 	cloud, have := newGrafanaCloud(t), senders(t)
 	zpages, err := process.FreeAddress()
 	require.NoError(t, err)
-	text, err := os.ReadFile("public.yaml")
-	require.NoError(t, err)
-	replace := func(old, new string) {
-		require.Equal(t, 1, bytes.Count(text, []byte(old)), old)
-		text = bytes.Replace(text, []byte(old), []byte(new), 1)
-	}
-	replace("extensions: [bearertokenauth", "extensions: [zpages, bearertokenauth")
-	replace("\nextensions:\n", "\nextensions:\n  zpages: {endpoint: \""+zpages+"\"}\n")
-	replace("\n    logs:\n      processors:\n", "\n    logs:\n      level: debug\n      processors:\n")
-	replace("\n  telemetry:\n", "\n  telemetry:\n    traces: {processors: [{simple: {exporter: {console: {}}}}]}\n")
-	replace("https://pizza-factory.cs329.click/api/order", "http://127.0.0.1:4000/api/order")
-	config := filepath.Join(t.TempDir(), "public.yaml")
-	require.NoError(t, os.WriteFile(config, text, 0o600))
-
+	config := public(t, `
+extensions: {zpages: {endpoint: "`+zpages+`"}}
+processors: {vendor_failure: {vendors: [{
+  name: pizza-factory,
+  calls: {urls: ["http://127.0.0.1:4000/api/order"], logs: {attributes: {type: [factory]}}},
+  responses: [{contains: Failed to fulfill order at factory}, {contains: reportUrl, chaos: true}],
+}]}}
+service:
+  extensions: [zpages, bearertokenauth/senders, basicauth/grafana_cloud]
+  telemetry: {logs: {level: debug}, traces: {processors: [{simple: {exporter: {console: {}}}}]}}
+`)
 	env := append(credentials(cloud.URL), have...)
 	collector, err := builtcollector.Start(t.Context(), root, config, t.TempDir(), env...)
 	require.NoError(t, err)
@@ -365,7 +406,7 @@ func nested(levels int) []byte {
 func TestPublicSurvivesNesting(t *testing.T) {
 	t.Parallel()
 	cloud, have := newGrafanaCloud(t), senders(t)
-	collector, err := builtcollector.Start(t.Context(), root, "examples/public.yaml", t.TempDir(), append(credentials(cloud.URL), have...)...)
+	collector, err := builtcollector.Start(t.Context(), root, public(t), t.TempDir(), append(credentials(cloud.URL), have...)...)
 	require.NoError(t, err)
 	defer collector.Kill()
 	fits, deadly := nested(310_000), nested(1_200_000)
@@ -388,6 +429,7 @@ func TestPublicSurvivesNesting(t *testing.T) {
 		}
 		answer, err := client.Do(request)
 		if err != nil {
+			t.Log(err)
 			return 0 // refused while it was still being sent
 		}
 		require.NoError(t, answer.Body.Close())
@@ -408,15 +450,10 @@ func TestBasicAuth(t *testing.T) {
 	_, rest, ok := strings.Cut(string(document), "```yaml\nextensions:\n")
 	require.True(t, ok)
 	extension, _, _ := strings.Cut(rest, "```")
-	text, err := os.ReadFile("public.yaml")
-	require.NoError(t, err)
-	changed := strings.Replace(string(text), "\nextensions:\n", "\nextensions:\n"+extension, 1)
-	changed = strings.Replace(changed, "extensions: [", "extensions: [basicauth/senders, ", 1)
-	before, loki, ok := strings.Cut(changed, "\n  loki:\n")
-	require.True(t, ok)
-	changed = before + "\n  loki:\n" + strings.Replace(loki, "bearertokenauth/senders", "basicauth/senders", 1)
-	config := filepath.Join(t.TempDir(), "public.yaml")
-	require.NoError(t, os.WriteFile(config, []byte(changed), 0o600))
+	config := public(t, "extensions:\n"+extension, `
+receivers: {loki: {protocols: {http: {auth: {authenticator: basicauth/senders}}}}}
+service: {extensions: [basicauth/senders, bearertokenauth/senders, basicauth/grafana_cloud]}
+`)
 	passwords := filepath.Join(t.TempDir(), "htpasswd")
 	hash := sha1.Sum([]byte("open sesame"))
 	require.NoError(t, os.WriteFile(passwords, []byte("shop:{SHA}"+base64.StdEncoding.EncodeToString(hash[:])+"\n"), 0o600))

@@ -409,14 +409,16 @@ func TestPublicSurvivesNesting(t *testing.T) {
 	collector, err := builtcollector.Start(t.Context(), root, public(t), t.TempDir(), append(credentials(cloud.URL), have...)...)
 	require.NoError(t, err)
 	defer collector.Kill()
-	fits, deadly := nested(310_000), nested(1_200_000)
+	fits, deadly := nested(310_000), nested(700_000)
 	require.InDelta(t, 4<<20, len(fits), 1<<18)
 	require.Less(t, len(deadly), 20<<20, "the default would let it in")
 	var packed bytes.Buffer
-	zip := gzip.NewWriter(&packed)
+	zip, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	require.NoError(t, err)
 	_, err = zip.Write(deadly)
 	require.NoError(t, err)
 	require.NoError(t, zip.Close())
+	require.Less(t, packed.Len(), 4<<20, "packed it fits")
 
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting(t, have), DisableKeepAlives: true}}
 	send := func(body []byte, encoding string) int {

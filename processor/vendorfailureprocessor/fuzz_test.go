@@ -213,7 +213,7 @@ func FuzzTarget(f *testing.F) {
 			return
 		}
 		assert.NotEmpty(t, to.host)
-		if to.wildcard || !strings.HasPrefix(raw, "http") || strings.ContainsAny(raw, "%\\") || len(to.host) > maxHost || strings.HasSuffix(to.host, ".") {
+		if to.wildcard || !strings.HasPrefix(raw, "http://") && !strings.HasPrefix(raw, "https://") || strings.ContainsAny(raw, "%\\") || len(to.host) > maxHost || strings.HasSuffix(to.host, ".") {
 			return
 		}
 		ts, err := newTargets([]VendorConfig{{Calls: CallsConfig{URLs: []string{raw}}}}, nil)

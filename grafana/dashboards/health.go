@@ -53,7 +53,7 @@ func vendorHealth() Dashboard {
 				noData("no vendor is watched: see Readiness").
 				link("The incident of ${__field.labels.vendor_name}", incident).
 				at(panelBrokenNow, 0, 0, 6, 6),
-			stat("Down for", "How long the outage that is on has been known, by vendor; up to a day. Empty when no vendor is down.", "s",
+			stat("Down for", "How long the outage that is on has been known, by vendor, to half a minute; up to a day. Empty when no vendor is down.", "s",
 				query{downFor, "{{vendor_name}}"}).
 				noData("nobody is down").colored("red").
 				at(panelDownFor, 6, 0, 4, 6),

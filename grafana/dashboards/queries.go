@@ -36,8 +36,8 @@ func most(gauge, selector string) string {
 
 // downFor is how long ago each vendor that is down was last told to be up, or else first told to be down.
 const downFor = `(time() - (` +
-	`max_over_time(timestamp(max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 0)[1d:15s]) or ` +
-	`min_over_time(timestamp(max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 1)[1d:15s])` +
+	`max_over_time(timestamp(max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 0)[1d:30s]) or ` +
+	`min_over_time(timestamp(max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 1)[1d:30s])` +
 	`)) and max by (vendor_name) (vendor_outage{` + ofVendor + `}) == 1`
 
 // quantile is a percentile of how long calls took.

@@ -182,5 +182,4 @@ func (p *probe) end(ctx context.Context) {
 	release := context.AfterFunc(ctx, p.quit)
 	defer release()
 	p.running.Wait()
-	p.quit()
 }

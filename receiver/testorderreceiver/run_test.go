@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -88,6 +89,31 @@ func TestAlways(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, tc.want, perform(t, cfg).steps())
 		})
+	}
+}
+
+// TestSetAside: what each step that always runs gets of the timeout.
+func TestSetAside(t *testing.T) {
+	for _, tc := range []struct {
+		timeout time.Duration
+		always  int
+		want    time.Duration
+	}{
+		{45 * time.Second, 0, 0},
+		{45 * time.Second, 1, 5 * time.Second},
+		{10 * time.Second, 1, 2 * time.Second},
+		{45 * time.Second, 3, 5 * time.Second},
+		{45 * time.Second, 9, 2500 * time.Millisecond},
+	} {
+		cfg := newDefaultConfig()
+		cfg.Vendor, cfg.Timeout = "v", tc.timeout
+		for i := range tc.always {
+			cfg.Steps = append(cfg.Steps, StepConfig{Name: fmt.Sprint(i), Always: true, Request: &RequestConfig{URL: "http://shop"}})
+		}
+		cfg.Steps = append(cfg.Steps, StepConfig{Name: "order", Request: &RequestConfig{URL: "http://shop"}})
+		p, err := newProbe(t.Context(), componenttest.NewNopHost(), receivertest.NewNopSettings(metadata.Type), cfg)
+		require.NoError(t, err)
+		assert.Equal(t, tc.want, p.alwaysWithin, "%d of %s", tc.always, tc.timeout)
 	}
 }
 

@@ -95,6 +95,7 @@ func TestSendersClock(t *testing.T) {
 				{"one in ten fails", func(second int) bool { return second%10 == 0 }, 0, 0, true},
 				{"all fails, all the time", func(int) bool { return true }, 1, 0, false},
 				{"all fails, all the time", func(int) bool { return true }, 1, 0, true},
+				{"three in five fail", func(second int) bool { return second%5 >= 2 }, 1, 0, true},
 				{"all fails for three minutes", func(second int) bool { return 180 <= second && second < 360 }, 1, 1, true},
 			} {
 				shops := []func(time.Duration) time.Duration{clock.shows}
@@ -106,6 +107,19 @@ func TestSendersClock(t *testing.T) {
 				assert.Equal(t, tc.over, over, "closings: %s, another sender: %v", tc.name, tc.another)
 			}
 		})
+	}
+}
+
+// TestClockSetForward is the one case that cannot be told from silence: the only sender there is has been an hour behind and
+// is set right in an outage in which not all fails. The next success closes it, and the next failures open it again.
+func TestClockSetForward(t *testing.T) {
+	for _, clock := range clocks {
+		begun, over := clocked(t, []func(time.Duration) time.Duration{clock.shows}, func(second int) bool { return second%5 >= 2 })
+		if clock.name == "set right after an hour behind" {
+			assert.Equal(t, []int{2, 1}, []int{begun, over}, clock.name)
+		} else {
+			assert.Equal(t, []int{1, 0}, []int{begun, over}, clock.name)
+		}
 	}
 }
 

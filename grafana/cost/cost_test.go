@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -31,20 +32,24 @@ func TestRun(t *testing.T) {
 	var printed bytes.Buffer
 	require.NoError(t, run(t.Context(), &printed, small, root, time.Minute))
 	assert.Regexp(t, `2 vendors, 1 callers: \d+ series, a sample each 5m0s for a day`, printed.String())
-	assert.Regexp(t, `Vendor health +Orders by outcome A( +\d+ ms){3}\n`, printed.String())
-	assert.Regexp(t, `Vendor incident +Orders lost A( +\d+ ms){3}\n`, printed.String())
+	assert.Regexp(t, `Vendor health +Orders by outcome A( +\d+/ +\d+ ms){3}\n`, printed.String())
+	assert.Regexp(t, `Vendor incident +Orders lost A( +\d+/ +\d+ ms){3}\n`, printed.String())
 
-	err := run(t.Context(), &printed, small, root, time.Nanosecond)
-	require.ErrorContains(t, err, "Vendor health, Orders by outcome: ")
+	err := run(t.Context(), &printed, small, root, -1)
+	require.ErrorContains(t, err, "over -1ns:\nVendor health, Is anything broken now: ")
 }
 
 // What Prometheus refuses has no time that could be told.
 func TestRefused(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			_, _ = io.WriteString(w, "process_cpu_seconds_total 1.5\n")
+			return
+		}
 		http.Error(w, "query timed out", http.StatusServiceUnavailable)
 	}))
 	defer server.Close()
-	_, err := timed(t.Context(), &monitoring.Prometheus{URL: server.URL}, "sum($vendor)", grid{}, "a")
+	_, _, err := timed(t.Context(), &monitoring.Prometheus{URL: server.URL}, "sum($vendor)", grid{}, "a")
 	require.EqualError(t, err, "sum(a): 503 Service Unavailable: query timed out\n")
 }
 

@@ -2,6 +2,8 @@ package vendorfailureprocessor
 
 import (
 	"encoding/json"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -27,11 +29,40 @@ func valueOf(v pcommon.Value) gjson.Result {
 		}
 		return gjson.Result{Type: gjson.False, Raw: "false"}
 	case pcommon.ValueTypeMap, pcommon.ValueTypeSlice:
-		return gjson.Result{Type: gjson.JSON, Raw: v.AsString()}
+		return gjson.Result{Type: gjson.JSON, Raw: jsonOf(v)}
 	case pcommon.ValueTypeBytes:
 		return gjson.Result{Type: gjson.String, Str: string(v.Bytes().AsRaw())}
 	}
 	return gjson.Result{}
+}
+
+// jsonOf returns a map or slice as JSON. A number that JSON cannot write, such as the NaN of a price that was never set,
+// becomes a text, or nothing at all could be read.
+func jsonOf(v pcommon.Value) string {
+	if text := v.AsString(); text != "" {
+		return text
+	}
+	named := pcommon.NewValueEmpty()
+	v.CopyTo(named)
+	nameNumbers(named)
+	return named.AsString()
+}
+
+func nameNumbers(v pcommon.Value) {
+	switch v.Type() {
+	case pcommon.ValueTypeDouble:
+		if x := v.Double(); math.IsNaN(x) || math.IsInf(x, 0) {
+			v.SetStr(strconv.FormatFloat(x, 'g', -1, 64))
+		}
+	case pcommon.ValueTypeMap:
+		for _, x := range v.Map().All() {
+			nameNumbers(x)
+		}
+	case pcommon.ValueTypeSlice:
+		for _, x := range v.Slice().All() {
+			nameNumbers(x)
+		}
+	}
 }
 
 // unwrap takes a string that holds JSON apart, as often as needed.

@@ -201,6 +201,24 @@ func TestRegexBombs(t *testing.T) {
 	assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
 }
 
+// TestNotANumber: a number that JSON cannot write hides nothing of the map that it is in.
+func TestNotANumber(t *testing.T) {
+	for _, price := range []any{math.NaN(), math.Inf(1), math.Inf(-1), []any{math.NaN()}} {
+		h := start(t, incidentConfig())
+		ld := plog.NewLogs()
+		request := map[string]any{"items": []any{map[string]any{"price": price}}}
+		addRecord(ld, map[string]any{"path": "/api/order", "method": "POST", "statusCode": 500, "reqBody": request, "resBody": "fetch failed"}, "type", "http")
+		addRecord(ld, "http", "type", "http", "path", "/", "method", "POST", "statusCode", 500, "reqBody", request)
+		before := marshalLogs(t, ld)
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+		h.shutdown(t)
+		assert.Equal(t, map[string]int{"vendor_failure": 1, "own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"), price)
+		assert.Equal(t, map[string]int{"": 2}, h.counts(t, "otelcol_processor_vendor_failure_unreadable_values"), price)
+		eachRecord(ld, func(r plog.LogRecord) { untagged(pcommon.NewMap(), r.Attributes()) })
+		assert.Equal(t, before, marshalLogs(t, ld), "it leaves as it came")
+	}
+}
+
 // BenchmarkHostile tells what each kind of hostile telemetry costs, by the megabyte.
 func BenchmarkHostile(b *testing.B) {
 	const size = 1 << 20

@@ -21,7 +21,7 @@ import (
 // unbuffered lets what the cloud says to a request be what the sender is told: no batch, no queue, no retry.
 const unbuffered = `
 exporters:
-  otlp_http/grafana_cloud: {sending_queue: {enabled: false}, retry_on_failure: {enabled: false}, timeout: 500ms}
+  otlp_http/grafana_cloud: {sending_queue: {enabled: false}, retry_on_failure: {enabled: false}, timeout: 60s}
 service:
   pipelines:
     traces: {processors: [memory_limiter, vendor_failure]}
@@ -43,7 +43,7 @@ func TestRefusedAtRandom(t *testing.T) {
 			t.Parallel()
 			cloud, shop := newCloud(t), newShop()
 			cloud.behave(atRandom(tc.conduct))
-			gateway := start(t, cloud, unbuffered)
+			gateway := start(t, cloud, unbuffered, `{exporters: {otlp_http/grafana_cloud: {timeout: 500ms}}}`)
 			sellThrough(t, shop, agentOf(t, gateway))
 			require.NoError(t, gateway.Stop())
 			agree(t, shop, cloud)
@@ -64,7 +64,6 @@ func TestOneOfTwoRefuses(t *testing.T) {
 	refusing.behave(atRandom([]conduct{unwilling}))
 	gateway := start(t, accepting, unbuffered, `
 exporters:
-  otlp_http/grafana_cloud: {timeout: 60s}
   otlp_http/second: {timeout: 60s, endpoint: "`+refusing.URL+`", sending_queue: {enabled: false}, retry_on_failure: {enabled: false}}
 service:
   pipelines:

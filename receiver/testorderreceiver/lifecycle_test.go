@@ -128,11 +128,11 @@ func TestRefused(t *testing.T) {
 // TestUnderLoad: a thousand starts and stops, some in the middle of a run, leave nothing.
 func TestUnderLoad(t *testing.T) {
 	const starts, atOnce = 1000, 50
-	s := newShop(t, nil)
+	s := newShop(t, map[string]http.HandlerFunc{order: answers(500, factoryMessage)}) // signing would be most of the load
 	before := goleak.IgnoreCurrent()
 	shared := &sharing{probes: map[*Config]*probe{}}
 	cfg := pizzaConfig(t, s.URL)
-	cfg.Interval = 10 * time.Millisecond
+	cfg.Interval = 50 * time.Millisecond
 	var wg sync.WaitGroup
 	for range atOnce {
 		wg.Go(func() {

@@ -146,19 +146,25 @@ func (p *probe) begin() {
 		p.logger.Warn("There will be more turns for test orders a day than max_orders_per_day allows. When that many were placed, none is until 00:00 UTC.",
 			zap.Int("max_orders_per_day", p.perDay), zap.Int("turns", day))
 	}
-	runs := make(chan *run)
-	p.running.Go(func() { p.repeat(stop, quit, runs) })
-	p.running.Go(func() { p.teller.tell(runs) })
+	turns := make(chan turn)
+	p.running.Go(func() { p.repeat(stop, quit, turns) })
+	p.running.Go(func() { p.teller.tell(turns) })
 }
 
-// repeat performs a run at each turn and hands it on, nil for one that could not start.
-func (p *probe) repeat(stop, quit context.Context, runs chan<- *run) {
-	defer close(runs)
-	turns, orders := newSchedule(p.interval), budget{perDay: p.perDay}
+// A turn is what came of one or more times at which a run was due: a run, or how many could not start.
+type turn struct {
+	run    *run
+	missed int
+}
+
+// repeat performs a run at each turn and hands it on.
+func (p *probe) repeat(stop, quit context.Context, turns chan<- turn) {
+	defer close(turns)
+	schedule, orders := newSchedule(p.interval), budget{perDay: p.perDay}
 	for {
-		missed, ok := turns.wait(stop)
-		for range missed {
-			runs <- nil
+		missed, ok := schedule.wait(stop)
+		if missed > 0 {
+			turns <- turn{missed: missed}
 		}
 		if !ok {
 			return
@@ -168,10 +174,10 @@ func (p *probe) repeat(stop, quit context.Context, runs chan<- *run) {
 			p.logger.Error("max_orders_per_day is reached. No test order is placed until 00:00 UTC.", zap.Int("max_orders_per_day", p.perDay))
 		}
 		if !ok {
-			runs <- nil
+			turns <- turn{missed: 1}
 			continue
 		}
-		runs <- p.perform(stop, quit)
+		turns <- turn{run: p.perform(stop, quit)}
 	}
 }
 

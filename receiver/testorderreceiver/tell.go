@@ -119,8 +119,8 @@ func (t *teller) listeners() listeners {
 	return t.next
 }
 
-// tell tells of each run, until there are no more, and then tells the metrics once more.
-func (t *teller) tell(runs <-chan *run) {
+// tell tells of each turn, until there are no more, and then tells the metrics once more.
+func (t *teller) tell(turns <-chan turn) {
 	again := time.NewTicker(t.every)
 	defer again.Stop()
 	// The counters at 0, before the first run and after the instances of the other signals have started.
@@ -129,27 +129,25 @@ func (t *teller) tell(runs <-chan *run) {
 	for {
 		select {
 		case <-first.C:
-		case r, ok := <-runs:
+		case turn, ok := <-turns:
 			if !ok {
 				t.tellMetrics()
 				return
 			}
-			t.tellRun(r)
+			t.count(ending{outcome: notStarted}, turn.missed)
+			if turn.run != nil {
+				t.tellRun(turn.run)
+			}
 		case <-again.C:
 		}
 		t.tellMetrics()
 	}
 }
 
-// tellRun counts a run and tells its trace and, if it ended otherwise than the one before, how. Nil is a run that could
-// not start.
+// tellRun counts a run and tells its trace and, if it ended otherwise than the one before, how.
 func (t *teller) tellRun(r *run) {
-	if r == nil {
-		t.count(ending{outcome: notStarted})
-		return
-	}
 	now := r.ending()
-	t.count(now)
+	t.count(now, 1)
 	t.consume("traces", func(ctx context.Context, to listeners) error {
 		if to.traces == nil {
 			return nil
@@ -168,10 +166,10 @@ func (t *teller) tellRun(r *run) {
 	}
 }
 
-func (t *teller) count(e ending) {
+func (t *teller) count(e ending, runs int) {
 	for i := range t.counts {
 		if t.counts[i].ending == e {
-			t.counts[i].runs++
+			t.counts[i].runs += int64(runs)
 		}
 	}
 }

@@ -156,7 +156,7 @@ func TestChanges(t *testing.T) {
 		assert.Equal(t, "test", attributes["user_agent.synthetic.type"])
 		assert.Equal(t, "test_order", attributes["probe.name"])
 		assert.Equal(t, "pizza-factory", attributes["vendor.name"])
-		assert.False(t, r.TraceID().IsEmpty() || r.SpanID().IsEmpty() || r.Timestamp() == 0)
+		assert.False(t, r.TraceID().IsEmpty() || r.SpanID().IsEmpty() || r.Timestamp() == 0 || r.ObservedTimestamp() < r.Timestamp())
 	}
 	assert.Equal(t, []string{
 		"INFO Info probe.success: The test order succeeded (success, before <nil>)",

@@ -38,8 +38,7 @@ type asked struct {
 	scopeLogs     plog.ScopeLogs
 	record        plog.LogRecord
 
-	// elsewhere is where the last request went that went to no vendor. Most go to the same few places.
-	elsewhere origin
+	elsewhere elsewhere // where requests went that went to no vendor
 
 	err error // of a condition that could not be evaluated, where error_mode is propagate
 }

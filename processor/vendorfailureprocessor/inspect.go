@@ -105,8 +105,8 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 		w.noteCallSpan(to, v)
 	}
 	if v == noVendor && (w.discovery == nil || near != atNone) {
-		if hasURL && near != atOrigin && !looks {
-			x.elsewhere = originOf(url)
+		if to.origin > 0 && near != atOrigin && !looks {
+			x.elsewhere.add(url[:to.origin])
 		}
 		return
 	}

@@ -130,6 +130,7 @@ func addressOf(attributes pcommon.Map, url string) (address, bool) {
 // address returns where the request of a CLIENT span went, as far as its URL, or else its parts, tell.
 func (r *requestSpan) address() (address, bool) {
 	if a, ok := splitURL(r.url); ok {
+		a.origin = 0 // that of another attribute
 		return a, true
 	}
 	if r.host == "" && r.rpc.method != "" && !r.isStore {

@@ -88,6 +88,7 @@ type address struct {
 	path string
 	rpc  procedure // whose path counts where there is none
 
+	origin  int  // how long scheme, host and port are in url.full; 0 where it does not tell them
 	anyPort bool // of a call that tells neither the host's name nor its port
 }
 
@@ -116,7 +117,7 @@ authority:
 	if end > 0 && rest[0] == '[' || colon >= 0 && !a.setPort(rest[:end], colon) {
 		return splitHost(rest, a.port)
 	}
-	a.path = trimPath(rest[end:])
+	a.path, a.origin = trimPath(rest[end:]), i+3+end
 	return a, a.host != ""
 }
 
@@ -171,28 +172,26 @@ func trimPath(path string) string {
 // would take time with the square of its length.
 const maxHost = 253
 
-// origin is the scheme, host and port of URLs as they stand (RFC 6454), "" for none.
-type origin string
-
-// originOf returns the origin of an absolute URL, and none of one that is no such URL or holds credentials.
-func originOf(url string) origin {
-	if _, ok := splitURL(url); !ok {
-		return ""
-	}
-	scheme, rest, _ := strings.Cut(url, "://")
-	end := strings.IndexAny(rest, "/?#")
-	if end < 0 {
-		end = len(rest)
-	}
-	if strings.IndexByte(rest[:end], '@') >= 0 {
-		return ""
-	}
-	return origin(url[:len(scheme)+len("://")+end])
+// elsewhere is a few origins (RFC 6454: scheme, host and port) of URLs, as they stand, where no vendor lives. Most
+// requests go to the same few places.
+type elsewhere struct {
+	origins [4]string
+	oldest  int
 }
 
-// has tells whether a URL surely is of this origin.
-func (o origin) has(url string) bool {
-	return o != "" && len(url) > len(o) && url[len(o)] == '/' && url[:len(o)] == string(o)
+func (e *elsewhere) add(origin string) {
+	e.origins[e.oldest] = origin
+	e.oldest = (e.oldest + 1) % len(e.origins)
+}
+
+// has tells whether a URL surely is of one of these origins.
+func (e *elsewhere) has(url string) bool {
+	for _, o := range e.origins {
+		if o != "" && len(url) > len(o) && url[len(o)] == '/' && url[:len(o)] == o {
+			return true
+		}
+	}
+	return false
 }
 
 // targets finds the vendor that a request went to.

@@ -281,6 +281,13 @@ func TestElsewhere(t *testing.T) {
 		{"https://other.example.com:443/v1", nil, false},
 		{"https://other.example.com", nil, false},
 		{"https://other.example.com?x", nil, false},
+		{"http://1.example.com/", nil, false},
+		{"http://2.example.com/", nil, false},
+		{"http://3.example.com/", nil, false},
+		{"http://4.example.com/", nil, false},
+		{"http://5.example.com/", nil, false},
+		{"http://127.0.0.1:4000/api/order", nil, true},
+		{"no URL", []any{"http.url", "http://a.long.name.example.com/x"}, false},
 		{"other.example.com", []any{"server.address", "other.example.com", "url.path", "/"}, false},
 		{"other.example.com", []any{"server.address", "127.0.0.1", "server.port", 4000, "url.path", "/api/order"}, true},
 	} {

@@ -65,7 +65,7 @@ test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run 
 	@echo "testing a million names, without the race detector"; go test -run TestEndlessNames ./processor/vendorfailureprocessor
 	@echo "how long alerts took, hop by hop:"; cat dist/alert-delays.txt
 
-faults: $(COLLECTOR) ## stop, reload, kill, refuse and overload the built Collector at full length: a quarter of an hour
+faults: $(COLLECTOR) ## stop, reload, kill, refuse and overload the built Collector at full length: some ten minutes
 	@go test -C faults -race -count=1 -v -timeout 60m . -args -rounds 500 -overload 2m
 
 sizing: $(COLLECTOR) ## measure what an order costs an agent and a gateway of examples/scale-out

@@ -2,6 +2,6 @@
 
 package vendorfailureprocessor
 
-// endlessOrders is a tenth of what TestEndlessNames is for: the race detector takes ten times as long. make test runs
+// endlessOrders is a twentieth of what TestEndlessNames is for: the race detector takes ten times as long. make test runs
 // it without the detector as well.
-const endlessOrders = 100_000
+const endlessOrders = 50_000

@@ -23,7 +23,7 @@ type endless struct {
 	next int
 }
 
-const endlessBatch = 1000
+const endlessBatch = 500
 
 func newEndless(t *testing.T, cfg *Config) *endless {
 	e := &endless{harness: &harness{tel: componenttest.NewTelemetry()}}

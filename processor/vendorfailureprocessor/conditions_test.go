@@ -107,6 +107,24 @@ func TestConditionsTellVendorsApart(t *testing.T) {
 		h.counts(t, "vendor.calls", "vendor.signal", "vendor.name", "vendor.failure.reason"))
 }
 
+// TestConditionsOfNoCall: a rule of conditions alone is asked of calls and of lines, and of no span that tells of neither.
+func TestConditionsOfNoCall(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.ErrorMode = "propagate"
+	cfg.Vendors[0].Responses = []ResponseConfig{
+		{Conditions: []string{`span.attributes["rpc.grpc.status_code"] == 13`}, Reason: "throttled"},
+		{Conditions: []string{`Len(span.attributes["nothing"]) > 1`}, Chaos: true},
+	}
+	h := start(t, cfg)
+	td := ptrace.NewTraces()
+	message := func(s ptrace.Span) { s.Events().AppendEmpty().SetName("message") }
+	addSpan(td, 1, server, append(orderSpan(500), "rpc.grpc.status_code", 13), message)
+	addSpan(td, 1, internal, nil, message, threw("Error", "boom"))
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"own_failure/": 1}, h.ordersBy(t, "traces"))
+}
+
 // TestErrorMode: a condition that cannot be evaluated is taken as false; error_mode says who hears of it. Nothing of the
 // record is told.
 func TestErrorMode(t *testing.T) {

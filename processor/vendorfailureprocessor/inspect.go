@@ -199,7 +199,7 @@ func (w *watch) judgeCallSpan(x *asked, r *requestSpan, index int16) call {
 		duration: durationOf(span),
 	}
 	if c.reason != reason.None && c.reason != reason.Slow && len(v.responses) > 0 {
-		f := v.find(r.status, func(text string) bool { return throws(span, text) }, x)
+		f := v.responses.find(r.status, func(text string) bool { return throws(span, text) }, x)
 		c.chaos = f.chaos
 		if f.reason != reason.None {
 			c.reason = f.reason
@@ -210,16 +210,17 @@ func (w *watch) judgeCallSpan(x *asked, r *requestSpan, index int16) call {
 
 // readExceptions holds the vendors' rules against the messages of a span's exceptions.
 func (w *watch) readExceptions(x *asked, b *batch) {
-	if f, ok := w.saidOf(func(text string) bool { return throws(x.span, text) }, x.span.EndTimestamp(), x); ok {
+	thrown := func(v *vendor) ruleSet { return v.thrown }
+	if f, ok := w.saidOf(thrown, func(text string) bool { return throws(x.span, text) }, x.span.EndTimestamp(), x); ok {
 		b.addSign(x.span.TraceID(), traces, f.orError())
 	}
 }
 
 // saidOf returns the fault of the first vendor of which a failed answer speaks. Its reason is reason.None where no rule
 // sets one.
-func (w *watch) saidOf(contains func(string) bool, at pcommon.Timestamp, x *asked) (fault, bool) {
+func (w *watch) saidOf(of func(*vendor) ruleSet, contains func(string) bool, at pcommon.Timestamp, x *asked) (fault, bool) {
 	for i := range w.vendors {
-		if f := w.vendors[i].find(0, contains, x); f.holds {
+		if f := of(&w.vendors[i]).find(0, contains, x); f.holds {
 			return fault{at: at, vendor: int16(i), reason: f.reason, chaos: f.chaos}, true
 		}
 	}
@@ -340,7 +341,7 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 	case status >= 500, status == 0 && l.isError():
 		o.outcome = ownFailure
 		if answer := l.answer(w.endpoints); answer.Exists() {
-			if f, ok := w.saidOf(func(text string) bool { return contains(answer, text) }, l.at(), l.asked); ok {
+			if f, ok := w.saidOf(func(v *vendor) ruleSet { return v.responses }, func(text string) bool { return contains(answer, text) }, l.at(), l.asked); ok {
 				o.outcome, o.fault = vendorFailure, f
 			}
 		}
@@ -350,7 +351,7 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 		answer := l.answer(w.endpoints)
 		for i := range w.vendors {
 			if v := &w.vendors[i]; !v.isValid(answer) && l.isWhole(answer) {
-				f := v.find(0, func(text string) bool { return contains(answer, text) }, l.asked)
+				f := v.responses.find(0, func(text string) bool { return contains(answer, text) }, l.asked)
 				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: int16(i), reason: reason.BadResponse, chaos: f.chaos}
 				break
 			}
@@ -387,7 +388,7 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 	default:
 		return c, true
 	}
-	f := v.find(status, func(text string) bool { return contains(answer, text) }, l.asked)
+	f := v.responses.find(status, func(text string) bool { return contains(answer, text) }, l.asked)
 	c.chaos = f.chaos
 	// Of an answer that came as a success the rules tell no reason.
 	if answered && f.reason != reason.None {

@@ -15,7 +15,8 @@ type vendor struct {
 	name      string
 	slowAfter time.Duration
 	jwt       []string // paths in a response
-	responses []rule
+	responses ruleSet
+	thrown    ruleSet    // those of responses that are held against exceptions: they speak of a text alone
 	calls     conditions // beside urls and logs
 }
 
@@ -44,8 +45,16 @@ func newVendor(c VendorConfig, key string, parsers *conditionParsers) (v vendor,
 			conditions: parse(fmt.Sprintf("%s.responses[%d]", key, i), r.Conditions),
 		})
 	}
+	for _, r := range v.responses {
+		if r.contains != "" && r.status == 0 {
+			v.thrown = append(v.thrown, r)
+		}
+	}
 	return v, errors.Join(errs...)
 }
+
+// ruleSet is what the kinds of answers mean, in the order of the configuration.
+type ruleSet []rule
 
 // finding is what the rules of a vendor say of an answer.
 type finding struct {
@@ -56,9 +65,9 @@ type finding struct {
 
 // find holds the rules against an answer: its status, 0 where the vendor's is not known, whether it contains a text, and
 // the span or record that tells of it. A rule with a condition that cannot be asked of that signal does not hold.
-func (v *vendor) find(status int, contains func(text string) bool, x *asked) (f finding) {
-	for i := range v.responses {
-		r := &v.responses[i]
+func (rs ruleSet) find(status int, contains func(text string) bool, x *asked) (f finding) {
+	for i := range rs {
+		r := &rs[i]
 		if r.status != 0 && r.status != status || r.contains != "" && !contains(r.contains) {
 			continue
 		}

@@ -438,8 +438,9 @@ func TestPublicSurvivesNesting(t *testing.T) {
 		return answer.StatusCode
 	}
 	assert.Equal(t, http.StatusOK, send(fits, ""))
-	assert.Contains(t, []int{0, http.StatusBadRequest}, send(deadly, ""))
-	assert.Equal(t, http.StatusBadRequest, send(packed.Bytes(), "gzip"))
+	refused := []int{0, http.StatusBadRequest} // the answer may come, and the connection go, before all is sent
+	assert.Contains(t, refused, send(deadly, ""))
+	assert.Contains(t, refused, send(packed.Bytes(), "gzip"))
 	assert.Equal(t, http.StatusOK, send(nil, ""), "it is still there")
 	require.NoError(t, collector.Stop())
 }

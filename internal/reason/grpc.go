@@ -1,6 +1,10 @@
 package reason
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // OfGRPC maps a gRPC status code to the reason it gives (google.golang.org/grpc/codes; the numbers are part of the
 // protocol). OK gives None.
@@ -29,8 +33,18 @@ var grpcCodes = []string{
 	"INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 }
 
-// GRPCCode returns the number of a gRPC status code's name; ok is false where none has it.
-func GRPCCode(name string) (code int, ok bool) {
-	code = slices.Index(grpcCodes, name)
+// GRPCCode returns the number of a gRPC status code, told by its name, in whatever case and with underscores or without,
+// or by its number; ok is false for what is none.
+func GRPCCode(text string) (code int, ok bool) {
+	if n, err := strconv.Atoi(text); err == nil {
+		return n, 0 <= n && n < len(grpcCodes)
+	}
+	plain := strings.ReplaceAll(text, "_", "")
+	if strings.EqualFold(plain, "canceled") {
+		return 1, true // as Go and Connect spell it
+	}
+	code = slices.IndexFunc(grpcCodes, func(name string) bool {
+		return strings.EqualFold(strings.ReplaceAll(name, "_", ""), plain)
+	})
 	return code, code >= 0
 }

@@ -74,6 +74,13 @@ func TestOfGRPC(t *testing.T) {
 		assert.Equal(t, code, got, tc.name)
 	}
 	assert.Equal(t, Error, OfGRPC(17), "a code that is not known")
-	_, ok := GRPCCode("200")
-	assert.False(t, ok)
+	for text, want := range map[string]int{"8": 8, "resource_exhausted": 8, "ResourceExhausted": 8, "invalid_argument": 3, "Canceled": 1, "0": 0} {
+		got, ok := GRPCCode(text)
+		assert.True(t, ok, text)
+		assert.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"200", "-32602", "-1", "17", "", "nonsense"} {
+		_, ok := GRPCCode(text)
+		assert.False(t, ok, text)
+	}
 }

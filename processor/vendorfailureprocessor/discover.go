@@ -14,8 +14,9 @@ import (
 // vendorNames are the names of all vendors by index: those of the configuration, and after them those discovered, of
 // which there are at most discover.max_vendors.
 type vendorNames struct {
-	logger *zap.Logger
-	limit  int
+	logger     *zap.Logger
+	limit      int
+	configured int
 
 	mu    sync.RWMutex
 	list  []string
@@ -23,7 +24,7 @@ type vendorNames struct {
 }
 
 func newVendorNames(cfg *Config, logger *zap.Logger) *vendorNames {
-	n := &vendorNames{logger: logger, limit: len(cfg.Vendors), index: map[string]int16{}}
+	n := &vendorNames{logger: logger, limit: len(cfg.Vendors), configured: len(cfg.Vendors), index: map[string]int16{}}
 	if cfg.Discover != nil {
 		n.limit += cfg.Discover.MaxVendors
 	}
@@ -49,6 +50,12 @@ func (n *vendorNames) all() []string {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.list[:len(n.list):len(n.list)]
+}
+
+// isConfigured tells whether a vendor of the configuration has a name.
+func (n *vendorNames) isConfigured(name string) bool {
+	v, ok := n.find(name)
+	return ok && int(v) < n.configured
 }
 
 // find returns the vendor that has a name.
@@ -107,8 +114,9 @@ const maxStrangers = 64
 
 // stranger is a call to an external host that is no configured vendor's. It is a vendor call if it was made for an order.
 type stranger struct {
-	call                   // vendor is not known yet
+	call                   // vendor and caller are not known yet
 	name       string      // of the vendor, should it be one
+	service    string      // of the caller
 	attributes pcommon.Map // valid while its request is inspected
 }
 
@@ -119,7 +127,8 @@ func (d *discovery) nameOf(to address, r *requestSpan) (name string, ok bool) {
 	if r.isStore || !isExternal(host) || d.isExcluded(host) {
 		return "", false
 	}
-	if name = attributeText(r.peer); name == "" {
+	if name = attributeText(r.peer); name == "" || d.names.isConfigured(name) {
+		// A peer that bears a configured vendor's name is not where that vendor's calls go: its rules are not for it.
 		name = attributeText(host)
 	} else if d.isExcluded(lowerASCII(name)) {
 		return "", false
@@ -152,7 +161,7 @@ func isExternal(host string) bool {
 		return isPublic(ip)
 	}
 	dot := strings.LastIndexByte(host, '.')
-	if dot < 0 {
+	if dot < 0 || strings.ContainsAny(host, "/:") { // a socket's path, or no host
 		return false
 	}
 	switch host[dot+1:] {
@@ -167,7 +176,7 @@ func addressIn(host string) (ip netip.Addr, ok bool) {
 	if host == "" {
 		return ip, false
 	}
-	if last := host[len(host)-1]; (last < '0' || '9' < last) && strings.IndexByte(host, ':') < 0 {
+	if last := host[len(host)-1]; strings.IndexByte(host, ':') < 0 && (last < '0' || '9' < last || strings.IndexByte(host, '.') < 0) {
 		return ip, false // a name, which to parse would allocate an error
 	}
 	ip, err := netip.ParseAddr(host)
@@ -187,11 +196,11 @@ func isPublicAddress(host string) bool {
 // meet joins strangers and orders by their traces, in whatever order and request they come. It returns those strangers,
 // of this batch and of earlier ones, that were made for an order: they are calls to vendors, whose evidence goes into the
 // batch; and how many are forgotten because their trace has so many.
-func (m *memory) meet(now time.Time, b *batch, d *discovery) (calls []call, forgotten int) {
+func (m *memory) meet(now time.Time, b *batch, d *discovery, caller func(service string) caller) (calls []call, forgotten int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	take := func(s *stranger) {
-		s.vendor = d.names.discover(s.name)
+		s.vendor, s.caller = d.names.discover(s.name), caller(s.service)
 		calls = append(calls, s.call)
 		b.addEvidence(&s.call)
 	}
@@ -215,7 +224,7 @@ func (m *memory) meet(now time.Time, b *batch, d *discovery) (calls []call, forg
 		case r.isOrder:
 			take(s)
 		case len(r.strangers) < maxStrangers:
-			r.strangers = append(r.strangers, stranger{call: s.call, name: s.name})
+			r.strangers = append(r.strangers, stranger{call: s.call, name: s.name, service: strings.Clone(attributeText(s.service))})
 			m.strangers++
 		default:
 			forgotten++

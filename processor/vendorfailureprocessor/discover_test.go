@@ -67,6 +67,12 @@ func TestStrangerName(t *testing.T) {
 		{"the excluded domain itself is not below it", []any{"url.full", "https://googleapis.com/x"}, "googleapis.com"},
 		{"excluded by host", []any{"url.full", "https://logs.example.com/loki/api/v1/push"}, ""},
 		{"excluded by its peer's name", []any{"url.full", "https://eu-1.example.com/", "peer.service", "Tracing"}, ""},
+		{"a socket", []any{"server.address", "/var/run/docker.sock"}, ""},
+		{"a private address and port", []any{"server.address", "10.0.0.5:8080", "url.path", "/"}, ""},
+		{"a private address of gRPC", []any{"server.address", "ipv4:10.0.0.5:50051", "rpc.method", "a.B/C"}, ""},
+		{"an internal name and port", []any{"net.peer.name", "menu.shop.svc.cluster.local:50051", "rpc.method", "a.B/C"}, ""},
+		{"a public name and port", []any{"server.address", "dns:///tax.example.com:443", "rpc.method", "a.B/C"}, "tax.example.com"},
+		{"a single label that ends in a digit", []any{"url.full", "http://node7:8080/"}, ""},
 		{"no address", []any{"peer.service", "payments"}, ""},
 		{"the name that stands for the rest", []any{"url.full", "https://a.example.com/", "peer.service", "_other"}, ""},
 	} {
@@ -199,8 +205,8 @@ func TestDiscoveredTags(t *testing.T) {
 	h.shutdown(t)
 }
 
-// TestDiscoveryBesideVendors: the host of a configured vendor is not discovered, whatever the path, and a peer's name
-// that is a configured vendor's is that vendor.
+// TestDiscoveryBesideVendors: the host of a configured vendor is not discovered, whatever the path, and a peer at another
+// host that bears its name goes by its host.
 func TestDiscoveryBesideVendors(t *testing.T) {
 	cfg := pizzaConfig()
 	cfg.Vendors[0].Calls.URLs = []string{"https://factory.example.com/api/order"}
@@ -220,7 +226,7 @@ func TestDiscoveryBesideVendors(t *testing.T) {
 	addSpan(td, 1, server, orderSpan(500))
 	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
 	h.shutdown(t)
-	assert.Equal(t, map[string]int{"pizza-factory/": 2, "first.example.com/": 1, "_other/error": 2},
+	assert.Equal(t, map[string]int{"pizza-factory/": 1, "eu.example.com/": 1, "_other/": 1, "_other/error": 2},
 		h.counts(t, "vendor.calls", "vendor.name", "vendor.failure.reason"))
 	assert.Equal(t, map[string]int{"vendor_failure/_other": 1}, h.counts(t, "vendor.orders", "vendor.outcome", "vendor.name"))
 	assert.Len(t, h.said("discover.max_vendors is reached"), 1)
@@ -289,6 +295,26 @@ func TestOrderLinesDiscover(t *testing.T) {
 	h.shutdown(t)
 	assert.Equal(t, map[string]int{"logs/vendor_failure/pay.example.com": 1}, h.counts(t, "vendor.orders", "vendor.signal", "vendor.outcome", "vendor.name"))
 	assert.Equal(t, map[string]int{"traces/failure": 1}, h.counts(t, "vendor.calls", "vendor.signal", "vendor.outcome"))
+}
+
+// TestCallersOfStrangers: a service that places no order takes none of limits.callers.
+func TestCallersOfStrangers(t *testing.T) {
+	cfg := discoveringConfig()
+	cfg.Limits.Callers = 1
+	h := start(t, cfg)
+	send := func(service string, n byte, order bool) {
+		td := ptrace.NewTraces()
+		addSpan(td, n, client, []any{"url.full", "https://pay.example.com/"})
+		if order {
+			addSpan(td, n, server, orderSpan(200))
+		}
+		td.ResourceSpans().At(0).Resource().Attributes().PutStr("service.name", service)
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	}
+	send("newsletter", 1, false)
+	send("shop", 2, true)
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"shop": 1}, h.counts(t, "vendor.calls", "vendor.caller"))
 }
 
 // TestStrangersAreBounded: neither a trace without end nor hosts without end take more than their bound.

@@ -315,14 +315,15 @@ func TestEndlessStrangers(t *testing.T) {
 		s.trace = pcommon.TraceID{1, byte(n >> 8), byte(n)}
 		return s
 	}
+	nobody := func(string) caller { return 0 }
 	for range 2 * maxStrangers {
 		for n := range limit / 3 { // fewer traces than fit
-			m.meet(day, &batch{strangers: []stranger{call(n)}}, d)
+			m.meet(day, &batch{strangers: []stranger{call(n)}}, d, nobody)
 			require.LessOrEqual(t, waiting(), limit+2*maxStrangers)
 		}
 	}
-	m.meet(day, &batch{strangers: []stranger{call(7)}}, d)
-	calls, _ := m.meet(day, &batch{orders: []order{{trace: call(7).trace}}}, d)
+	m.meet(day, &batch{strangers: []stranger{call(7)}}, d, nobody)
+	calls, _ := m.meet(day, &batch{orders: []order{{trace: call(7).trace}}}, d, nobody)
 	assert.NotEmpty(t, calls, "the newest are there")
 	assert.LessOrEqual(t, m.strangers, limit)
 	assert.GreaterOrEqual(t, m.strangers, 0)

@@ -121,7 +121,6 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 		}
 	}
 	c := w.judgeCallSpan(x, &r, v)
-	c.caller = from.caller(w)
 	if kind, ok := span.Attributes().Get(tagSynthetic); ok {
 		c.synthetic = syntheticOf(stringOf(kind))
 	}
@@ -129,9 +128,10 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 		w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
 	}
 	if v == noVendor {
-		b.strangers = append(b.strangers, stranger{call: c, name: name, attributes: span.Attributes()})
+		b.strangers = append(b.strangers, stranger{call: c, name: name, service: serviceName(from.resource, ""), attributes: span.Attributes()})
 		return
 	}
+	c.caller = from.caller(w)
 	b.addCall(c)
 	if c.reason != reason.None {
 		w.tag(span.Attributes(), c.fault)
@@ -140,10 +140,13 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 
 // recognise takes in those strangers of a batch that were made for an order, as far as is known, as calls to vendors.
 func (w *watch) recognise(b *batch) {
+	orders := make(map[pcommon.TraceID]bool, len(b.orders))
+	for i := range b.orders {
+		orders[b.orders[i].trace] = true
+	}
 	b.strangers = slices.DeleteFunc(b.strangers, func(s stranger) bool {
-		isOrder := slices.ContainsFunc(b.orders, func(o order) bool { return o.trace == s.trace }) || w.memory.isOrder(s.trace)
-		if isOrder && !s.trace.IsEmpty() {
-			s.vendor = w.names.discover(s.name)
+		if !s.trace.IsEmpty() && (orders[s.trace] || w.memory.isOrder(s.trace)) {
+			s.vendor, s.caller = w.names.discover(s.name), w.meters.caller(s.service)
 			b.addCall(s.call)
 			if s.reason != reason.None {
 				w.tag(s.attributes, s.fault)
@@ -170,12 +173,16 @@ func (s *service) caller(w *watch) caller {
 
 // caller returns the observed service: the resource's service.name, else the label of a record.
 func (w *watch) caller(resource pcommon.Resource, label string) caller {
+	return w.meters.caller(serviceName(resource, label))
+}
+
+func serviceName(resource pcommon.Resource, label string) string {
 	if v, ok := resource.Attributes().Get("service.name"); ok {
 		if name := stringOf(v); name != "" {
-			return w.meters.caller(name)
+			return name
 		}
 	}
-	return w.meters.caller(label)
+	return label
 }
 
 // vendor returns what the configuration says of a vendor: nothing of one that was discovered.

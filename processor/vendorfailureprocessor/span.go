@@ -26,6 +26,7 @@ type requestSpan struct {
 	peer                     string // the remote service's name
 	isHTTP, isRPC            bool
 	isStore                  bool // a database or a queue
+	isAnswered               bool // with a status code of a protocol other than HTTP and gRPC
 }
 
 // readRequest reads a span's attributes in one walk.
@@ -70,12 +71,9 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 		case "error.type":
 			r.errorType = stringOf(v)
 		case "rpc.grpc.status_code":
-			r.grpc, r.isRPC = int(intOf(v)), true
+			r.readCode(stringOf(v))
 		case "rpc.response.status_code":
-			r.isRPC = true
-			if code, ok := reason.GRPCCode(stringOf(v)); ok {
-				r.grpc = code
-			}
+			r.readCode(stringOf(v))
 		case "rpc.system", "rpc.system.name":
 			r.isRPC = true
 		case "rpc.service":
@@ -93,6 +91,16 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 		}
 	}
 	return r
+}
+
+// readCode reads the status code of a remote procedure call.
+func (r *requestSpan) readCode(text string) {
+	r.isRPC = true
+	if code, ok := reason.GRPCCode(text); ok {
+		r.grpc = code
+	} else {
+		r.isAnswered = true
+	}
 }
 
 // urlOf returns the URL to which a CLIENT span's request went, where it is told whole.
@@ -140,6 +148,7 @@ func (r *requestSpan) address() (address, bool) {
 		return address{}, false
 	}
 	a := address{host: r.host, port: uint16(r.port), path: trimPath(r.path), rpc: r.rpc}
+	a.splitName()
 	if a.port == 0 {
 		a.port = portOf(r.scheme)
 	}
@@ -170,16 +179,31 @@ const rpcOverHTTP = "POST"
 // procedure is what a remote procedure call called.
 type procedure struct{ service, method string }
 
-// path returns the path of a call, /Service/Method, as gRPC sends it; "" where there is none. New conventions have the
-// service in rpc.method already.
+// split returns service and method. New conventions have the service in rpc.method already.
+func (p procedure) split() (service, method string) {
+	if service, method, ok := strings.Cut(strings.TrimPrefix(p.method, "/"), "/"); ok {
+		return service, method
+	}
+	return p.service, p.method
+}
+
+// path returns the path of a call, /Service/Method, as gRPC sends it; "" where there is none.
 func (p procedure) path() string {
-	switch {
+	switch service, method := p.split(); {
 	case p.method == "":
 		return ""
-	case p.service == "" || strings.Contains(p.method, "/"):
-		return "/" + strings.TrimPrefix(p.method, "/")
+	case service == "":
+		return "/" + method
+	default:
+		return "/" + service + "/" + method
 	}
-	return "/" + p.service + "/" + p.method
+}
+
+// isAt tells whether this is the path of a call.
+func (p procedure) isAt(path string) bool {
+	service, method := p.split()
+	return len(path) == len(service)+len(method)+2 && path[0] == '/' && path[1:1+len(service)] == service &&
+		path[1+len(service)] == '/' && path[2+len(service):] == method
 }
 
 // isRequestOf tells whether the request of a SERVER span has an endpoint's method.
@@ -210,7 +234,7 @@ func (r *requestSpan) isAt(e *endpoint) bool {
 			return true
 		}
 	}
-	return r.rpc.method != "" && e.hasPath(r.rpc.path())
+	return r.rpc.method != "" && r.rpc.isAt(e.route)
 }
 
 // outcome tells how the request of a SERVER span ended, before any vendor is looked at: success, rejected, or
@@ -262,7 +286,7 @@ func (r *requestSpan) failureWithoutStatus(span ptrace.Span) reason.Reason {
 	switch {
 	case named[reason.Timeout]:
 		return reason.Timeout
-	case named[reason.Unreachable], r.status == 0 && r.grpc < 0 && (r.isHTTP || r.isRPC):
+	case named[reason.Unreachable], r.status == 0 && r.grpc < 0 && !r.isAnswered && (r.isHTTP || r.isRPC):
 		return reason.Unreachable
 	}
 	return reason.Error

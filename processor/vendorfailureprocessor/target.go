@@ -135,6 +135,33 @@ func (a *address) setPort(authority string, colon int) bool {
 	return true
 }
 
+// splitName takes apart what some gRPC clients give for a host: a name of gRPC's (grpc.github.io, "naming"), such as
+// dns:///tax.example.com:443, or host and port.
+func (a *address) splitName() {
+	host := a.host
+	for _, scheme := range [...]string{"dns:", "ipv4:", "passthrough:"} {
+		if rest, ok := strings.CutPrefix(host, scheme); ok {
+			host = rest[strings.LastIndexByte(rest, '/')+1:]
+			break
+		}
+	}
+	colon := strings.IndexByte(host, ':')
+	if colon <= 0 || strings.IndexByte(host[colon+1:], ':') >= 0 {
+		if colon < 0 {
+			a.host = host
+		}
+		return // no port, or an IPv6 address
+	}
+	port, err := strconv.ParseUint(host[colon+1:], 10, 16)
+	if err != nil {
+		return
+	}
+	a.host = host[:colon]
+	if a.port == 0 {
+		a.port = uint16(port)
+	}
+}
+
 // splitHost takes the rare forms apart: an IPv6 address in brackets, and what follows credentials.
 func splitHost(rest string, port uint16) (a address, ok bool) {
 	a.port = port
@@ -273,8 +300,13 @@ func (ts *targets) find(a address, x *asked) (v int16, near nearness) {
 
 // ofService returns the vendor that has a procedure's service, wherever it lives.
 func (ts *targets) ofService(a address, x *asked) (v int16, near nearness) {
+	service, _ := a.rpc.split()
+	list := ts.services[service]
+	if len(list) == 0 {
+		return noVendor, atNone
+	}
 	a.path, a.anyPort = a.rpc.path(), true
-	return among(ts.services[firstSegment(a.path)], a, x)
+	return among(list, a, x)
 }
 
 // at calls do with each target of a host, whatever its port and path.

@@ -138,10 +138,13 @@ func TestOrderSpan(t *testing.T) {
 				tc.option(s)
 			}
 			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+			// And again once everything has been seen, when spans of other methods are not read.
+			h.traces.(*tracesProcessor).watch.readiness.unseen[traces].Store(0)
+			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
 			h.shutdown(t)
 			want := map[string]int{}
 			if tc.want != "" {
-				want[tc.want] = 1
+				want[tc.want] = 2
 			}
 			assert.Equal(t, want, h.counts(t, "vendor.orders", "vendor.outcome"))
 		})
@@ -177,10 +180,11 @@ func TestVendorOf(t *testing.T) {
 		{"https://factory.example.com/api/order"},
 		{"http://127.0.0.1:4000/api/order", "http://[::1]:4000"},
 		{"*.pay.example.com"},
-		{"gateway.example.com:8443/tax", "https://gateway.example.com/tax"},
 		{"https://gateway.example.com"},
+		{"gateway.example.com:8443/tax", "https://gateway.example.com/tax"},
 		{"http://plain.example.com/a/"},
 		{"https://grpc.example.com/acme.Payments", "grpc.example.com:8443/acme.Tax/Quote"},
+		{"https://203.0.114.9"},
 	}
 	var vendors []VendorConfig
 	for i, u := range urls {
@@ -214,13 +218,21 @@ func TestVendorOf(t *testing.T) {
 		{"neither port nor scheme", []any{"server.address", "factory.example.com", "url.path", "/api/order"}, 0},
 		{"no path: host alone is no call", []any{"server.address", "127.0.0.1", "server.port", 4000}, noVendor},
 		{"a port out of range", []any{"server.address", "127.0.0.1", "server.port", 65536 + 4000, "url.path", "/api/order"}, noVendor},
+		{"no port told, and the target's is 80", []any{"server.address", "plain.example.com", "url.path", "/a"}, 5},
+		{"the scheme's port is not the target's", []any{"server.address", "factory.example.com", "url.scheme", "http", "url.path", "/api/order"}, noVendor},
+		{"both conventions, and the old names another address", []any{"net.peer.name", "10.0.0.1", "net.peer.port", 1, "http.target", "/", "http.url", "http://10.0.0.1/", "server.address", "127.0.0.1", "server.port", 4000, "url.path", "/api/order", "url.full", "http://127.0.0.1:4000/api/order"}, 1},
+		{"the same, the old names last", []any{"url.full", "http://127.0.0.1:4000/api/order", "server.address", "127.0.0.1", "server.port", 4000, "url.path", "/api/order", "http.url", "http://10.0.0.1/", "net.peer.name", "10.0.0.1", "net.peer.port", 1, "http.target", "/"}, 1},
+		{"host and port in one", []any{"server.address", "127.0.0.1:4000", "url.path", "/api/order"}, 1},
+		{"a name of gRPC's", []any{"server.address", "dns:///grpc.example.com:443", "rpc.method", "acme.Payments/Charge"}, 6},
+		{"a database by gRPC without a host", []any{"rpc.method", "acme.Payments/Charge", "db.system", "spanner"}, noVendor},
+		{"gRPC at a known host, another path", []any{"server.address", "203.0.114.9", "server.port", 443, "rpc.method", "acme.Payments/Charge"}, 7},
 		{"a database", []any{"server.address", "127.0.0.1", "server.port", 4000, "url.path", "/api/order", "db.system.name", "mysql"}, noVendor},
 		{"wildcard", []any{"url.full", "https://eu.pay.example.com/v1"}, 2},
 		{"wildcard, deeper, any port", []any{"url.full", "http://a.b.pay.example.com:8080/v1"}, 2},
 		{"a wildcard is not the host itself", []any{"url.full", "https://pay.example.com/v1"}, noVendor},
-		{"the longest path", []any{"url.full", "https://gateway.example.com/tax/v1"}, 3},
-		{"the rest of the host", []any{"url.full", "https://gateway.example.com/other"}, 4},
-		{"a port of its own", []any{"url.full", "https://gateway.example.com:8443/tax"}, 3},
+		{"the longest path", []any{"url.full", "https://gateway.example.com/tax/v1"}, 4},
+		{"the rest of the host", []any{"url.full", "https://gateway.example.com/other"}, 3},
+		{"a port of its own", []any{"url.full", "https://gateway.example.com:8443/tax"}, 4},
 		{"a trailing slash in the configuration", []any{"url.full", "http://plain.example.com/a"}, 5},
 		{"gRPC, old convention", []any{"rpc.system", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.service", "acme.Payments", "rpc.method", "Charge"}, 6},
 		{"gRPC, new convention", []any{"rpc.system.name", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.method", "acme.Payments/Charge"}, 6},
@@ -372,6 +384,13 @@ func TestCallSpan(t *testing.T) {
 		{"gRPC DATA_LOSS", rpc("rpc.grpc.status_code", 15), nil, "error"},
 		{"gRPC UNAUTHENTICATED", rpc("rpc.grpc.status_code", 16), nil, "unauthorized"},
 		{"gRPC by name", rpc("rpc.response.status_code", "RESOURCE_EXHAUSTED"), nil, "throttled"},
+		{"gRPC by name, as Connect spells it", rpc("rpc.response.status_code", "invalid_argument"), nil, "rejected"},
+		{"gRPC by number in the new attribute", rpc("rpc.response.status_code", "8"), nil, "throttled"},
+		{"gRPC by name in the old attribute", rpc("rpc.grpc.status_code", "UNAVAILABLE"), nil, "unreachable"},
+		{"a code alone, no rpc.system", []any{"server.address", "127.0.0.1", "server.port", 4000, "url.path", "/api/order", "rpc.response.status_code", "INTERNAL"}, nil, "error"},
+		{"a code of another protocol: there was an answer", rpc("rpc.response.status_code", "-32602", "error.type", "-32602"), []spanOption{failedWith("")}, "error"},
+		{"a status that is none", http("http.response.status_code", 7, "error.type", "ECONNREFUSED"), []spanOption{failedWith("")}, "unreachable"},
+		{"gRPC OK, but Error", rpc("rpc.grpc.status_code", 0), []spanOption{failedWith("")}, "error"},
 		{"gRPC without a code", rpc(), []spanOption{failedWith("")}, "unreachable"},
 		{"neither HTTP nor RPC", []any{"server.address", "127.0.0.1", "server.port", 4000, "url.path", "/api/order", "error.type", "CardDeclined"}, []spanOption{failedWith("")}, "error"},
 	} {

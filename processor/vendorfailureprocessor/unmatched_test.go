@@ -78,3 +78,34 @@ func BenchmarkUnmatchedLines(b *testing.B) {
 		})
 	}
 }
+
+// TestUnmatchedSpansAllocateNothing: neither HTTP nor gRPC, neither client nor server.
+func TestUnmatchedSpansAllocateNothing(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.Orders = append(cfg.Orders, OrderConfig{Method: "POST", Route: "/shop.Orders/Place"})
+	h := &harness{tel: componenttest.NewTelemetry()}
+	h.open(t, NewFactory(), cfg, consumertest.NewNop(), consumertest.NewNop())
+	defer h.shutdown(t)
+	seen := ptrace.NewTraces()
+	addSpan(seen, 1, client, callSpan(200))
+	addSpan(seen, 1, server, orderSpan(200))
+	addSpan(seen, 2, server, []any{"rpc.method", "shop.Orders/Place", "rpc.response.status_code", "OK"})
+	require.NoError(t, h.traces.ConsumeTraces(t.Context(), seen))
+	require.False(t, h.traces.(*tracesProcessor).watch.readiness.looks(traces))
+	td := ptrace.NewTraces()
+	for _, s := range []struct {
+		kind       ptrace.SpanKind
+		attributes []any
+	}{
+		{server, []any{"rpc.system", "grpc", "rpc.service", "shop.Menu", "rpc.method", "List"}},
+		{server, []any{"rpc.system.name", "grpc", "rpc.method", "shop.Menu/List"}},
+		{client, []any{"rpc.system", "aws-api", "rpc.service", "S3", "rpc.method", "GetObject"}},
+		{client, []any{"rpc.system.name", "grpc", "rpc.method", "shop.Menu/List", "server.address", "node7"}},
+		{client, []any{"url.full", "http://node7:8080/x"}},
+		{client, []any{"db.system", "mysql"}},
+		{internal, nil},
+	} {
+		addSpan(td, 3, s.kind, s.attributes)
+	}
+	require.Zero(t, testing.AllocsPerRun(100, func() { _ = h.traces.ConsumeTraces(t.Context(), td) }))
+}

@@ -243,7 +243,7 @@ func (w *watch) commit(b *batch) {
 	}
 	now := time.Now()
 	if w.discovery != nil {
-		calls, forgotten := w.memory.meet(now, b, w.discovery)
+		calls, forgotten := w.memory.meet(now, b, w.discovery, w.meters.caller)
 		b.calls = append(b.calls, calls...)
 		if forgotten > 0 {
 			w.meters.telemetry.ProcessorVendorFailureForgottenCalls.Add(context.Background(), int64(forgotten))

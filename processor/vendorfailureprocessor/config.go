@@ -290,8 +290,21 @@ func (c *Config) Validate() error {
 		fault("vendors: none given; name at least one vendor, such as {name: factory, calls: {urls: [https://factory.example.com/api/order]}}, or let them be discovered: discover: {}")
 	}
 	seen := map[string]int{}
+	at := map[target]string{}
 	for i, v := range c.Vendors {
 		key := fmt.Sprintf("vendors[%d]", i)
+		for j, raw := range v.Calls.URLs {
+			t, err := parseTarget(raw)
+			if err != nil || len(v.Calls.Conditions) > 0 {
+				continue
+			}
+			url := fmt.Sprintf("%s.calls.urls[%d]", key, j)
+			if first, ok := at[t]; ok && !strings.HasPrefix(first, key+".") {
+				fault("%s: it is %s as well; tell the two vendors apart by path, or by calls.conditions", url, first)
+			} else {
+				at[t] = url
+			}
+		}
 		if first, ok := seen[v.Name]; v.Name != "" && ok {
 			fault("%s.name: %q is already vendors[%d]; give each vendor a name of its own, or one entry with all its urls", key, v.Name, first)
 		} else {
@@ -305,8 +318,8 @@ func (c *Config) Validate() error {
 			fault("discover.max_vendors: %d is not from 1 to %d; write how many hosts may become vendors, such as %d", d.MaxVendors, maxDiscovered, defaultMaxVendors)
 		}
 		for i, host := range d.Exclude {
-			if name := strings.TrimPrefix(host, "*."); name == "" || strings.ContainsAny(name, "*/:@ ") {
-				fault("discover.exclude[%d]: %q is no host; write one such as storage.example.com or *.example.com", i, host)
+			if name := strings.TrimPrefix(host, "*."); name == "" || strings.Contains(name, "*") || strings.Contains(name, "://") {
+				fault("discover.exclude[%d]: %q is no host and no peer's name; write one such as storage.example.com or *.example.com", i, host)
 			}
 		}
 	}

@@ -98,6 +98,9 @@ func TestConfigFaults(t *testing.T) {
 		{"two vendors of one name", order + "vendors: [{name: a, calls: {urls: [a.example.com]}}, {name: a, calls: {urls: [b.example.com]}}]", []string{
 			`vendors[1].name: "a" is already vendors[0]; give each vendor a name of its own, or one entry with all its urls`,
 		}},
+		{"two vendors at one place", order + `vendors: [{name: a, calls: {urls: [https://x.example.com/v1, https://x.example.com/v1/]}}, {name: b, calls: {urls: ["https://X.example.com:443/v1"]}}, {name: c, calls: {urls: [https://x.example.com/v1], conditions: ['attributes["c"] == 1']}}]`, []string{
+			"vendors[1].calls.urls[0]: it is vendors[0].calls.urls[1] as well; tell the two vendors apart by path, or by calls.conditions",
+		}},
 		{"a vendor without name or calls", order + "vendors: [{slow_after: 1s}]", []string{
 			`vendors[0].name: "" is empty; give the name that tags, metrics and alerts will carry`,
 			"vendors[0].calls: neither urls nor logs given; say how to recognise a call to this vendor, such as urls: [https://factory.example.com/api/order]",
@@ -164,10 +167,10 @@ func TestConfigFaults(t *testing.T) {
 			`synthetic.user_agents[0]: "" would be every user agent; write what it begins with, such as otelcol-test-order`,
 			"synthetic.fields.x: no value given; write those it may have, such as [http]",
 		}},
-		{"discovery", order + `discover: {max_vendors: 0, exclude: ["", "https://a.example.com", "*.b.example.com"]}`, []string{
+		{"discovery", order + `discover: {max_vendors: 0, exclude: ["", "https://a.example.com", "*.b.example.com", "Log Shipper", "team/logs", "2606:4700::1111"]}`, []string{
 			"discover.max_vendors: 0 is not from 1 to 1000; write how many hosts may become vendors, such as 32",
-			`discover.exclude[0]: "" is no host; write one such as storage.example.com or *.example.com`,
-			`discover.exclude[1]: "https://a.example.com" is no host; write`,
+			`discover.exclude[0]: "" is no host and no peer's name; write one such as storage.example.com or *.example.com`,
+			`discover.exclude[1]: "https://a.example.com" is no host and no peer's name; write`,
 		}},
 		{"unknown keys of discovery", order + "discover: {maximum: 3}", []string{
 			"discover.maximum: there is no such key; write one of exclude, max_vendors",

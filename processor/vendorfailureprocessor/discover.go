@@ -104,7 +104,7 @@ func newDiscovery(cfg *Config, names *vendorNames) *discovery {
 	}
 	d := &discovery{names: names}
 	for _, host := range cfg.Discover.Exclude {
-		d.exclude = append(d.exclude, strings.ToLower(host))
+		d.exclude = append(d.exclude, strings.TrimSuffix(strings.ToLower(host), "."))
 	}
 	return d
 }

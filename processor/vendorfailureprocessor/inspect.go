@@ -320,22 +320,33 @@ func (w *watch) readImpact(o *order, from telling, resource pcommon.Resource) {
 	o.synthetic = w.synthetic.of(from, resource.Attributes())
 }
 
-// calledBy returns the vendor that a call's line speaks of, or noVendor: where several have the same label, by the URL in
-// the line.
+// calledBy returns the vendor that a call's line speaks of, or noVendor: where several have the same label, the one that
+// lives where the line says that the call went. A wrong one would be worse than none.
 func (w *watch) calledBy(l *line, candidates []candidate) int16 {
-	if len(candidates) > 1 {
-		if to, ok := splitURL(l.field(pathNames).String()); ok {
-			if v, _ := w.targets.find(to, l.asked); v != noVendor {
-				return v
-			}
-		}
-	}
+	found := int16(noVendor)
 	for _, c := range candidates {
-		if w.vendors[c.index].calls.holdOf(l.asked) {
-			return c.index
+		if !w.vendors[c.index].calls.holdOf(l.asked) {
+			continue
 		}
+		if found != noVendor {
+			return w.calledAt(l, candidates)
+		}
+		found = c.index
 	}
-	return noVendor
+	return found
+}
+
+// calledAt returns the candidate that lives where a line says that its call went, or noVendor.
+func (w *watch) calledAt(l *line, candidates []candidate) int16 {
+	to, ok := l.address()
+	if !ok {
+		return noVendor
+	}
+	v, _ := w.targets.find(to, l.asked)
+	if !slices.ContainsFunc(candidates, func(c candidate) bool { return c.index == v }) {
+		return noVendor
+	}
+	return v
 }
 
 // judgeOrderLine judges an order by its own line. One that failed and says nothing of a vendor is an ownFailure so

@@ -210,17 +210,22 @@ func TestSeveralLabels(t *testing.T) {
 	cfg.Orders[0].Logs.Attributes["component"] = []string{"shop"}
 	cfg.Vendors[0].Calls = CallsConfig{URLs: []string{"https://pay.example.com"}, Logs: CallLogsConfig{Attributes: map[string][]string{"type": {"vendor"}}}}
 	cfg.Vendors = append(cfg.Vendors, VendorConfig{Name: "tax", Calls: CallsConfig{URLs: []string{"https://tax.example.com"}, Logs: cfg.Vendors[0].Calls.Logs}})
+	cfg.Vendors = append(cfg.Vendors, VendorConfig{Name: "third", Calls: CallsConfig{URLs: []string{"https://third.example.com"}}})
 	h := start(t, cfg)
 	ld := plog.NewLogs()
 	addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":200}`, "type", "http", "component", "shop")
 	addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":200}`, "type", "http", "component", "other")
 	addRecord(ld, `{"url":"https://tax.example.com/v1","statusCode":500}`, "type", "vendor")
-	addRecord(ld, `{"statusCode":500}`, "type", "vendor")
+	addRecord(ld, `{"statusCode":500}`, "type", "vendor")                                                          // it tells no address
+	addRecord(ld, `{"url":"https://elsewhere.example.com/v1","statusCode":500}`, "type", "vendor")                 // nobody's
+	addRecord(ld, `{"url.path":"/v1","url.full":"https://pay.example.com/v1","statusCode":500}`, "type", "vendor") // the URL tells more than the path before it
+	addRecord(ld, `{"server.address":"tax.example.com","path":"/v1","statusCode":500}`, "type", "vendor")          // no URL, but host and path
+	addRecord(ld, `{"url":"https://third.example.com/v1","statusCode":500}`, "type", "vendor")                     // of a vendor without this label
 	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 	h.shutdown(t)
 	assert.Equal(t, map[string]int{"success/shop/": 1}, h.counts(t, "vendor.orders", "vendor.outcome", "vendor.caller", "vendor.name"),
 		"with two vendors a success is nobody's")
-	assert.Equal(t, map[string]int{"tax": 1, "pizza-factory": 1}, h.counts(t, "vendor.calls", "vendor.name"))
+	assert.Equal(t, map[string]int{"tax": 2, "pizza-factory": 1}, h.counts(t, "vendor.calls", "vendor.name"))
 }
 
 // TestCallerOfARecord: the resource's service.name, else the record's service label.

@@ -439,7 +439,9 @@ func (w *watch) noteLine(l *line, found candidates) {
 	v := w.calledBy(l, found.vendors)
 	if v == noVendor {
 		for _, c := range found.vendors {
-			r.calls[logs][c.index].saw(sightNoCondition)
+			if !w.vendors[c.index].calls.holdOf(l.asked) {
+				r.calls[logs][c.index].saw(sightNoCondition)
+			}
 		}
 		return
 	}

@@ -208,8 +208,8 @@ func TestMisWired(t *testing.T) {
 				second.Name, second.Calls.URLs = "second", nil
 				cfg.Vendors = append(cfg.Vendors, second)
 			},
-			want: []string{"logs second no_url"},
-			says: "vendors[1].calls.logs.attributes",
+			want: []string{"logs " + factory + " no_url", "logs second no_url"},
+			says: "vendors[0].calls.logs.attributes",
 		},
 
 		// Paths and requests.

@@ -104,6 +104,26 @@ func fieldOf(attributes pcommon.Map, names []fieldName) (gjson.Result, bool) {
 	return gjson.Result{}, false
 }
 
+// hostNames are the names that lines have for the host of a request where they tell no URL.
+var hostNames = fieldNames("server.address", "net.peer.name", "host", "hostname")
+
+// address returns where a line says that a request went: the first URL that it tells, or host and path.
+func (l *line) address() (address, bool) {
+	path := ""
+	for i := range pathNames {
+		text := l.field(pathNames[i : i+1]).String()
+		if a, ok := splitURL(text); ok {
+			return a, true
+		}
+		if path == "" {
+			path = text
+		}
+	}
+	a := address{host: l.field(hostNames).String(), path: trimPath(path)}
+	a.splitName()
+	return a, a.host != ""
+}
+
 // isOrder tells whether a line that records a served request records one to this endpoint.
 func (l *line) isOrder(e *endpoint) bool {
 	path, method := requestLine(l.field(pathNames).String())

@@ -437,6 +437,7 @@ func (w *watch) judge(b *batch) {
 	if len(b.strangers) > 0 {
 		w.recognise(b)
 	}
+	b.markSynthetic()
 	for _, f := range b.failed {
 		o := &b.orders[f.index]
 		e := w.known(b, o.trace)

@@ -64,6 +64,9 @@ type call struct {
 
 	impact    impact
 	synthetic synthetic
+	// repeats says that it was made for a synthetic order, which is watched itself, and of which whoever placed it may
+	// know more: its call does not speak against them.
+	repeats bool
 }
 
 // meters records calls and orders.

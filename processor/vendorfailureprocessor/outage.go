@@ -142,6 +142,9 @@ func (o *outages) take(now time.Time, calls []call, orders []order) {
 // call takes in a judged call.
 func (o *outages) call(now time.Time, c *call) {
 	at, late := o.time(now, c.at, c.signal, c.caller)
+	if c.repeats {
+		return
+	}
 	v := good
 	switch c.reason {
 	case reason.None:

@@ -141,3 +141,24 @@ func (w *watch) testStep(span ptrace.Span) (call, bool) {
 	}
 	return c, true
 }
+
+// markSynthetic makes the calls that were made for a synthetic order synthetic as well, as far as the batch tells.
+func (b *batch) markSynthetic() {
+	var of map[pcommon.TraceID]synthetic
+	for i := range b.orders {
+		if o := &b.orders[i]; o.synthetic != notSynthetic && !o.trace.IsEmpty() {
+			if of == nil {
+				of = map[pcommon.TraceID]synthetic{}
+			}
+			of[o.trace] = o.synthetic
+		}
+	}
+	if of == nil {
+		return
+	}
+	for i := range b.calls {
+		if c := &b.calls[i]; c.synthetic == notSynthetic && of[c.trace] != notSynthetic {
+			c.synthetic, c.repeats = of[c.trace], true
+		}
+	}
+}

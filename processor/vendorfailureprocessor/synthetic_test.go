@@ -3,6 +3,7 @@ package vendorfailureprocessor
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -57,4 +58,46 @@ func TestTestOrder(t *testing.T) {
 		h.shutdown(t)
 		assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
 	})
+}
+
+// TestTestOrderOfATracedShop: as many failed test orders open an outage as of a shop without traces, also where its own
+// calls went well and only the test order knows that what came back is worthless.
+func TestTestOrderOfATracedShop(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		status int // of the shop and its calls
+		calls  int // of its own for an order
+	}{
+		{"not traced", 0, 0},
+		{"traced, the vendor fails", 500, 1},
+		{"traced, what came back is worthless", 200, 1},
+		{"traced, and two calls an order", 200, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, pizzaConfig())
+			opened := 0
+			for run := range 6 {
+				at := time.Duration(run) * time.Minute
+				td := ptrace.NewTraces()
+				for range tc.calls {
+					addSpan(td, byte(1+run), client, callSpan(tc.status), endedAt(at))
+				}
+				if tc.calls > 0 {
+					addSpan(td, byte(1+run), server, append(orderSpan(tc.status), "user_agent.original", "otelcol-test-order/1"), endedAt(at))
+				}
+				require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+				td = ptrace.NewTraces()
+				addSpan(td, byte(1+run), client, []any{"vendor.name", "pizza-factory", "user_agent.synthetic.type", "test", "vendor.failure.reason", "bad_response"}, endedAt(at))
+				require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+				if opened == 0 && len(h.said("a vendor's outage began")) > 0 {
+					opened = run + 1
+				}
+			}
+			h.shutdown(t)
+			assert.Equal(t, 3, opened, "the run that opened it")
+			for key := range h.counts(t, "vendor.calls", "user_agent.synthetic.type") {
+				assert.Equal(t, "test", key, "no customer's call")
+			}
+		})
+	}
 }

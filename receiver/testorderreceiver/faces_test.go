@@ -151,6 +151,7 @@ func TestFaces(t *testing.T) {
 	otherKey()
 	// What takes as long as it is given is given little.
 	quick := func(c *Config) { c.Timeout = 5 * time.Second }
+	blameless := func(c *Config) { c.Steps[1].Blame = nil }
 	strict := func(c *Config) { c.Steps[1].Expect.MaxDuration = 100 * time.Millisecond }
 	type face struct {
 		name    string
@@ -213,6 +214,7 @@ func TestFaces(t *testing.T) {
 		{"login without a token", login, answers(200, `{}`), "own_failure login bad_response", 0, nil},
 		{"login never answers", login, never, "own_failure login timeout", 0, quick},
 		{"a token that no header can have", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, nil},
+		{"the same, without blame", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, blameless},
 		{"logout fails", logout, answers(500, ""), "own_failure logout error", 1, nil},
 		{"logout never answers", logout, never, "own_failure logout timeout", 1, quick},
 	}

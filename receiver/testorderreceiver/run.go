@@ -52,6 +52,11 @@ func (m *madeStep) speaksFor() string {
 	return m.vendor
 }
 
+// canBeOurs tells whether the step can fail for a reason as our own failure, whomever it speaks for.
+func (s *step) canBeOurs(why reason.Reason) bool {
+	return s.vendor == "" || len(s.blame) > 0 || s.request != nil && why == reason.BadResponse // what was captured cannot be sent
+}
+
 // outcome says how the run ended.
 func (r *run) outcome() outcome {
 	switch {

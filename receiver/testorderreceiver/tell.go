@@ -3,6 +3,7 @@ package testorderreceiver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -82,16 +83,12 @@ func newTeller(set receiver.Settings, cfg *Config, steps []*step) *teller {
 		t.counts = append(t.counts, count{ending: ending{outcome: o}})
 	}
 	for _, s := range steps {
-		outcomes := []outcome{ownFailure}
-		if s.vendor != "" {
-			outcomes[0] = vendorFailure
-			if len(s.blame) > 0 {
-				outcomes = append(outcomes, ownFailure)
+		for why := reason.None + 1; why < reason.Count; why++ {
+			if s.vendor != "" {
+				t.counts = append(t.counts, count{ending: ending{vendorFailure, s.name, why}})
 			}
-		}
-		for _, o := range outcomes {
-			for why := reason.None + 1; why < reason.Count; why++ {
-				t.counts = append(t.counts, count{ending: ending{o, s.name, why}})
+			if s.canBeOurs(why) {
+				t.counts = append(t.counts, count{ending: ending{ownFailure, s.name, why}})
 			}
 		}
 	}
@@ -166,12 +163,14 @@ func (t *teller) tellRun(r *run) {
 	}
 }
 
+// count counts runs that ended so. An ending that was not foreseen is counted too: better late than nowhere.
 func (t *teller) count(e ending, runs int) {
-	for i := range t.counts {
-		if t.counts[i].ending == e {
-			t.counts[i].runs += int64(runs)
-		}
+	at := slices.IndexFunc(t.counts, func(c count) bool { return c.ending == e })
+	if at < 0 {
+		at = len(t.counts)
+		t.counts = append(t.counts, count{ending: e})
 	}
+	t.counts[at].runs += int64(runs)
 }
 
 // consume hands something on, for a bounded time.

@@ -16,6 +16,10 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
+	"github.com/jwtpizza/otelcol-vendorfailure/receiver/testorderreceiver/internal/metadata"
 )
 
 func text(attributes pcommon.Map) string {
@@ -175,6 +179,36 @@ func TestChanges(t *testing.T) {
 		"warn The test order failed at step order: bad_response, the answer is not JSON",
 		"info The test order succeeded",
 	}, lines, "the Collector's log tells the same")
+}
+
+// TestSeries: whatever end a run can have is a series of probe.runs from the start on, and one that was not foreseen is
+// counted as well.
+func TestSeries(t *testing.T) {
+	steps := []*step{
+		{name: "login", request: &request{}},
+		{name: "order", vendor: "v", request: &request{}},
+		{name: "blames", vendor: "v", request: &request{}, blame: []string{"x"}},
+		{name: "verify", vendor: "v", token: &verification{}},
+	}
+	teller := newTeller(receivertest.NewNopSettings(metadata.Type), newDefaultConfig(), steps)
+	has := func(o outcome, step string) (reasons int) {
+		for _, c := range teller.counts {
+			if c.outcome == o && c.step == step {
+				reasons++
+			}
+		}
+		return reasons
+	}
+	for step, want := range map[string][2]int{"login": {0, 8}, "order": {8, 1}, "blames": {8, 8}, "verify": {8, 0}} {
+		assert.Equal(t, want, [2]int{has(vendorFailure, step), has(ownFailure, step)}, step)
+	}
+	foreseen := len(teller.counts)
+	unforeseen := ending{ownFailure, "verify", reason.Slow}
+	teller.count(ending{outcome: success}, 2)
+	teller.count(unforeseen, 1)
+	teller.count(unforeseen, 1)
+	assert.Equal(t, count{ending{outcome: success}, 2}, teller.counts[0])
+	assert.Equal(t, []count{{unforeseen, 2}}, teller.counts[foreseen:])
 }
 
 // TestDisabled: a metric can be turned off.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/confmap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/receiver/testorderreceiver/internal/metadata"
 )
@@ -165,19 +167,30 @@ func (c *Config) Validate() error {
 	if c.HTTP.Cookies.HasValue() {
 		fault("http.cookies: each run keeps its own cookies and no run those of another; remove this key")
 	}
-	for name := range c.HTTP.Headers.Iter {
-		if ours(name) {
+	for name, value := range c.HTTP.Headers.Iter {
+		switch {
+		case ours(name):
 			fault("http.headers: %s is the mark of a test order; remove it", name)
+		case !httpguts.ValidHeaderFieldName(name):
+			fault("http.headers: %q is no header; write one such as Accept", name)
+		case !httpguts.ValidHeaderFieldValue(string(value)):
+			fault("http.headers.%s: %w", name, errControl)
 		}
 	}
 	_, faults := newSteps(c)
 	return errors.Join(append(errs, faults...)...)
 }
 
+// errControl is a header's fault. A secret read from a file often ends with a line break.
+var errControl = errors.New("it has a line break or another control character, which no header can have; remove it, it is often at the end of a file")
+
 // ours tells whether a header is one by which others know the test order.
 func ours(header string) bool {
 	return strings.EqualFold(header, "User-Agent") || strings.EqualFold(header, "traceparent")
 }
+
+// inPlaces matches the places of a template.
+var inPlaces = regexp.MustCompile(`\{\{.*?\}\}`)
 
 // checkURL returns what is wrong with a URL, without telling what may be secret in it. Its host must not be templated:
 // an answer would choose who gets the passwords and tokens.
@@ -203,6 +216,10 @@ func checkURL(raw string) error {
 	}
 	if number, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || number == 0) {
 		return errors.New("its port is none; write one from 1 to 65535")
+	}
+	// A name stands for what will be there, which is escaped: what is wrong then is wrong without it.
+	if _, err := url.Parse(inPlaces.ReplaceAllString(raw, "x")); err != nil {
+		return errors.New("its path or query cannot be read; write a % as %25, and no control characters")
 	}
 	return nil
 }

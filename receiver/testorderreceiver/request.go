@@ -96,9 +96,13 @@ func (s *sender) send(ctx context.Context, r *request, c captured, traceparent s
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", "application/json, */*;q=0.5")
+	noHeader := &failure{reason: reason.BadResponse, detail: "what was captured makes no header", unblamed: true}
 	for _, h := range r.headers {
 		value := h.value.render(c, asIs)
 		if strings.EqualFold(h.name, "Host") {
+			if !httpguts.ValidHostHeader(value) {
+				return a, noHeader
+			}
 			req.Host = value
 		} else {
 			req.Header.Set(h.name, value)
@@ -112,7 +116,7 @@ func (s *sender) send(ctx context.Context, r *request, c captured, traceparent s
 
 	for _, values := range req.Header {
 		if !httpguts.ValidHeaderFieldValue(values[0]) {
-			return a, &failure{reason: reason.BadResponse, detail: "what was captured makes no header", unblamed: true}
+			return a, noHeader
 		}
 	}
 

@@ -189,6 +189,24 @@ func TestCaptured(t *testing.T) {
 	assert.Zero(t, got[3].ContentLength)
 }
 
+// TestCannotBeSent: what was captured may make no request; then none is made, and it is our own failure.
+func TestCannotBeSent(t *testing.T) {
+	s := newShop(t, map[string]http.HandlerFunc{"GET /first": answers(200, `{"lines":"a\nb","words":"a b"}`)})
+	for _, tc := range []struct{ request, detail string }{
+		{`bearer: "{{lines}}"`, "makes no header"},
+		{`headers: {X-Key: "a {{lines}}"}`, "makes no header"},
+		{`headers: {Host: "{{words}}"}`, "makes no header"},
+	} {
+		cfg, err := load(t, replaceURL(`{vendor: v, steps: [{name: first, vendor: "", request: {url: URL/first}, capture: {lines: lines, words: words}},
+			{name: next, request: {url: URL/next, `+tc.request+`}}]}`, s))
+		require.NoError(t, err)
+		r := perform(t, cfg)
+		assert.Equal(t, []string{"first", "next: bad_response, what was captured " + tc.detail}, r.steps(), tc.request)
+		assert.Equal(t, ownFailure, r.outcome(), tc.request)
+	}
+	assert.Zero(t, s.count("GET /next"))
+}
+
 // TestCookies: a run keeps them from step to step, the next one begins without.
 func TestCookies(t *testing.T) {
 	s := newShop(t, map[string]http.HandlerFunc{

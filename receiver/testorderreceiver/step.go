@@ -155,6 +155,15 @@ func (b *builder) text(key, text string) template {
 	return b.template(key, t, err)
 }
 
+// header is a text that a header's value can have.
+func (b *builder) header(key, text string) template {
+	t := b.text(key, text)
+	if slices.ContainsFunc(t, func(part templatePart) bool { return !httpguts.ValidHeaderFieldValue(part.text) }) {
+		b.fault("%s: %w", key, errControl)
+	}
+	return t
+}
+
 func (b *builder) json(key string, text jsonText) template {
 	t, err := parseJSONTemplate(text)
 	return b.template(key, t, err)
@@ -188,13 +197,15 @@ func (b *builder) request(key string, sc *StepConfig) {
 			b.fault("%s.headers: %s is the mark of a test order; remove it", at, name)
 		case !httpguts.ValidHeaderFieldName(name):
 			b.fault("%s.headers: %q is no header; write one such as Accept", at, name)
+		case strings.EqualFold(name, "Host") && !httpguts.ValidHostHeader(inPlaces.ReplaceAllString(string(value), "x")):
+			b.fault("%s.headers.Host: it is no host; write one such as shop.example.com", at)
 		case strings.EqualFold(name, "Authorization") && rc.Bearer != "":
 			b.fault("%s.headers: Authorization and bearer are both given; write one", at)
 		default:
-			r.headers = append(r.headers, header{name: name, value: b.text(at+".headers."+name, string(value))})
+			r.headers = append(r.headers, header{name: name, value: b.header(at+".headers."+name, string(value))})
 		}
 	}
-	r.bearer = b.text(at+".bearer", string(rc.Bearer))
+	r.bearer = b.header(at+".bearer", string(rc.Bearer))
 	switch {
 	case rc.hasJSON() && rc.Body != "":
 		b.fault("%s: json and body are both given; write one", at)

@@ -1,10 +1,12 @@
 package testorderreceiver
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -17,6 +19,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // aVerification verifies tokens of order 1 with the keys at a URL.
@@ -101,6 +105,11 @@ func TestWhichKey(t *testing.T) {
 		{"a secret among them", secret, good, false},
 		{"a type nobody knows beside it", `{"kty":"XYZ","kid":"x"},` + public, good, true},
 		{"no id, two keys", other + "," + public, noID, false},
+		{"four of one id", strings.Repeat(other+",", maxKeysOfID-1) + public, good, true},
+		{"five of one id", strings.Repeat(other+",", maxKeysOfID) + public, good, false},
+		{"four of the greatest size before it", strings.Repeat(rsaKey(maxRSABits, maxExponent)+",", maxKeysOfID) + public, good, false},
+		{"four too great, which are none", strings.Repeat(rsaKey(maxRSABits+1, 65537)+",", maxKeysOfID) + public, good, true},
+		{"four of too great an exponent, which are none", strings.Repeat(rsaKey(2048, maxExponent+2)+",", maxKeysOfID) + public, good, true},
 		{"none", "", good, false},
 		{"too many", strings.Repeat(public+",", maxKeys) + public, good, false},
 		{"PS256", public, func() string { return signWith(vendorKey(), jwa.PS256(), claimsOf(1), nil) }, true},
@@ -111,6 +120,24 @@ func TestWhichKey(t *testing.T) {
 			assert.Equal(t, tc.ok, f == nil, "%+v", f)
 		})
 	}
+}
+
+// rsaKey is a key of a size, whose modulus is all ones. Nobody can sign with it.
+func rsaKey(bits, exponent uint) string {
+	modulus := new(big.Int).Lsh(big.NewInt(1), bits)
+	encode := base64.RawURLEncoding.EncodeToString
+	return fmt.Sprintf(`{"kty":"RSA","kid":%q,"n":%q,"e":%q}`, keyID, encode(modulus.Sub(modulus, big.NewInt(1)).Bytes()), encode(new(big.Int).SetUint64(uint64(exponent)).Bytes()))
+}
+
+// TestVerifyInTime: when the run's time is over, no further key is tried.
+func TestVerifyInTime(t *testing.T) {
+	s := newShop(t, nil)
+	v := aVerification(t, s.URL+"/jwks.json")
+	require.Nil(t, v.of(t, good()))
+	over, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	f := v.verify(over, newSender(http.DefaultClient, ""), captured{"jwt": gjson.Parse(string(mustMarshal(good()))), "order": gjson.Parse(`{"id":1}`)}, "")
+	assert.Equal(t, &failure{reason: reason.Timeout, detail: "no whole answer in time"}, f)
 }
 
 // fuzzKey is the same in each process of a fuzzer: what one has signed, the others can verify.

@@ -167,8 +167,14 @@ func (c *Config) Validate() error {
 	if c.HTTP.Cookies.HasValue() {
 		fault("http.cookies: each run keeps its own cookies and no run those of another; remove this key")
 	}
+	authorized := c.authorized()
+	if c.HTTP.Auth.HasValue() && authorized != "" {
+		fault("http.auth: it would take the place of %s; remove one", authorized)
+	}
 	for name, value := range c.HTTP.Headers.Iter {
 		switch {
+		case strings.EqualFold(name, "Authorization") && authorized != "":
+			fault("http.headers: Authorization would take the place of %s; remove one", authorized)
 		case ours(name):
 			fault("http.headers: %s is the mark of a test order; remove it", name)
 		case !httpguts.ValidHeaderFieldName(name):
@@ -179,6 +185,23 @@ func (c *Config) Validate() error {
 	}
 	_, faults := newSteps(c)
 	return errors.Join(append(errs, faults...)...)
+}
+
+// authorized is the key of the first step that sends an Authorization header of its own, or "".
+func (c *Config) authorized() string {
+	for i := range c.Steps {
+		if r := c.Steps[i].Request; r != nil {
+			if r.Bearer != "" {
+				return fmt.Sprintf("steps[%d].request.bearer", i)
+			}
+			for name := range r.Headers.Iter {
+				if strings.EqualFold(name, "Authorization") {
+					return fmt.Sprintf("steps[%d].request.headers.%s", i, name)
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // errControl is a header's fault. A secret read from a file often ends with a line break.

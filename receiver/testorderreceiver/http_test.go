@@ -2,6 +2,7 @@ package testorderreceiver
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -59,6 +60,26 @@ func TestHTTP(t *testing.T) {
 		assert.Equal(t, "shop.invalid", got.Host)
 		assert.Equal(t, "Basic hunter2", got.Header.Get("Authorization"))
 		assert.Equal(t, "1", got.Header.Get("X-Key"))
+	})
+	t.Run("the vendor's keys are asked for without the shop's credentials", func(t *testing.T) {
+		shop := newShop(t, map[string]http.HandlerFunc{
+			"GET /order": func(w http.ResponseWriter, r *http.Request) {
+				http.SetCookie(w, &http.Cookie{Name: "session", Value: "1", Path: "/"})
+				issues(good)(w, r)
+			},
+			"GET /again": answers(200, "{}"),
+		})
+		cfg, err := load(t, replaceURL(`{vendor: v, http: {auth: {authenticator: signs_in}, headers: {X-Key: "1"}}, steps: [
+			{name: order, request: {url: URL/order}, capture: {jwt: jwt}}, {name: again, request: {url: URL/again}}, {name: verify, jwt: {token: "{{jwt}}", jwks: URL/jwks.json}}]}`, shop))
+		require.NoError(t, err)
+		p, err := newProbe(t.Context(), extensions{component.MustNewID("signs_in"): signsIn{}}, receivertest.NewNopSettings(metadata.Type), cfg)
+		require.NoError(t, err)
+		require.Equal(t, success, p.perform(t.Context(), t.Context()).outcome())
+		got := map[string]string{}
+		for _, r := range shop.requests() {
+			got[r.URL.Path] = fmt.Sprintf("%q %q %q", r.Header.Get("Authorization"), r.Header.Get("X-Key"), r.Header.Get("Cookie"))
+		}
+		assert.Equal(t, map[string]string{"/order": `"Basic hunter2" "1" ""`, "/again": `"Basic hunter2" "1" "session=1"`, "/jwks.json": `"" "" ""`}, got)
 	})
 	t.Run("no such authenticator", func(t *testing.T) {
 		_, err := newProbe(t.Context(), extensions{}, receivertest.NewNopSettings(metadata.Type), one(`{auth: {authenticator: signs_in}}`))

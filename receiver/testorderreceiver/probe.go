@@ -3,11 +3,12 @@ package testorderreceiver
 import (
 	"context"
 	"maps"
-	"net/http"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configauth"
+	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
 	"go.uber.org/zap"
@@ -92,7 +93,7 @@ type probe struct {
 	perDay       int
 
 	steps     []*step
-	client    *http.Client
+	clients   clients
 	userAgent string
 	logger    *zap.Logger
 	teller    *teller
@@ -112,7 +113,13 @@ func newProbe(ctx context.Context, host component.Host, set receiver.Settings, c
 	// The Collector's own tracing would put its trace in the place of the run's.
 	own := set.TelemetrySettings
 	own.TracerProvider = nil
-	client, err := cfg.HTTP.ToClient(ctx, host.GetExtensions(), own)
+	forSteps, err := cfg.HTTP.ToClient(ctx, host.GetExtensions(), own)
+	if err != nil {
+		return nil, err
+	}
+	bare := cfg.HTTP
+	bare.Auth, bare.Headers = configoptional.None[configauth.Config](), nil
+	forKeys, err := bare.ToClient(ctx, host.GetExtensions(), own)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +128,7 @@ func newProbe(ctx context.Context, host component.Host, set receiver.Settings, c
 		timeout:   cfg.Timeout,
 		perDay:    cfg.MaxOrdersPerDay,
 		steps:     steps,
-		client:    client,
+		clients:   clients{steps: forSteps, keys: forKeys},
 		userAgent: "otelcol-test-order/" + set.BuildInfo.Version,
 		logger:    set.Logger,
 		teller:    newTeller(set, cfg, steps),

@@ -65,17 +65,25 @@ type failure struct {
 	unblamed bool
 }
 
+// clients are how requests are sent.
+type clients struct {
+	// steps has the authentication and headers that the configuration gives to all requests.
+	steps *http.Client
+	// keys has neither: the vendor's keys are public, and the vendor must not see the shop's credentials.
+	keys *http.Client
+}
+
 // sender sends the requests of one run.
 type sender struct {
-	client    *http.Client
+	clients   clients
 	userAgent string
 	jar       http.CookieJar
 }
 
 // newSender returns a sender that knows no cookies.
-func newSender(client *http.Client, userAgent string) *sender {
+func newSender(by clients, userAgent string) *sender {
 	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // it never fails
-	return &sender{client: client, userAgent: userAgent, jar: jar}
+	return &sender{clients: by, userAgent: userAgent, jar: jar}
 }
 
 // An answer is what came back.
@@ -84,8 +92,22 @@ type answer struct {
 	body   []byte
 }
 
+// step sends a step's request.
+func (s *sender) step(ctx context.Context, r *request, c captured, traceparent string) (answer, *failure) {
+	client := *s.clients.steps
+	client.Jar = s.jar
+	return s.send(ctx, client, r, c, traceparent)
+}
+
+// fetchKeys asks for a vendor's keys, without cookies.
+func (s *sender) fetchKeys(ctx context.Context, r *request, traceparent string) (answer, *failure) {
+	client := *s.clients.keys
+	client.Jar = nil
+	return s.send(ctx, client, r, nil, traceparent)
+}
+
 // send makes the request and reads the answer, up to a bound.
-func (s *sender) send(ctx context.Context, r *request, c captured, traceparent string) (a answer, f *failure) {
+func (s *sender) send(ctx context.Context, client http.Client, r *request, c captured, traceparent string) (a answer, f *failure) {
 	req, err := http.NewRequestWithContext(ctx, r.method, r.address(c), strings.NewReader(r.content(c)))
 	if err != nil {
 		return a, &failure{reason: reason.BadResponse, detail: "what was captured makes no URL", unblamed: true}
@@ -120,8 +142,6 @@ func (s *sender) send(ctx context.Context, r *request, c captured, traceparent s
 		}
 	}
 
-	client := *s.client
-	client.Jar = s.jar
 	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
 		if !r.follow || len(via) > maxRedirects || !isSameHost(via[0].URL, next.URL) {
 			return http.ErrUseLastResponse
@@ -201,7 +221,7 @@ func (r *request) target() (full, host, port string) {
 // do makes the step's request and captures what came back.
 func (s *step) do(ctx context.Context, by *sender, c captured, traceparent string) (status int, f *failure) {
 	start := time.Now()
-	a, f := by.send(ctx, s.request, c, traceparent)
+	a, f := by.step(ctx, s.request, c, traceparent)
 	e := &s.request.expect
 	if a.status != 0 && !e.allows(a.status) {
 		// That the answer says it failed tells more than that it could not be read to its end.

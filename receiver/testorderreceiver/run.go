@@ -105,7 +105,7 @@ func (r *run) calls() []string {
 // those that always run. These have a time of their own, taken from the timeout, and end only with it or with quit.
 func (p *probe) perform(stop, quit context.Context) *run {
 	r := &run{trace: newTraceID(), root: newSpanID(), start: time.Now(), failed: -1}
-	by, known := newSender(p.client, p.userAgent), captured{}
+	by, known := newSender(p.clients, p.userAgent), captured{}
 	ordinary, cancel := context.WithTimeout(stop, p.timeout-time.Duration(p.always)*p.alwaysWithin)
 	defer cancel()
 	for _, s := range p.steps {

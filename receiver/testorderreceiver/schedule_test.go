@@ -66,7 +66,8 @@ func clockwork(t *testing.T, handlers map[string]http.HandlerFunc, over string) 
 	set.Logger = zap.New(core)
 	p, err := newProbe(t.Context(), componenttest.NewNopHost(), set, h.cfg)
 	require.NoError(t, err)
-	p.client.Transport = &http.Transport{DialContext: network.dial}
+	transport := &http.Transport{DialContext: network.dial}
+	p.clients.steps.Transport, p.clients.keys.Transport = transport, transport
 	p.teller.listen(listeners{metrics: &h.metrics, traces: &h.traces, logs: &h.logs})
 	p.begin()
 	return p, h

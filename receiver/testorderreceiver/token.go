@@ -195,7 +195,7 @@ func isSmall(key jwk.Key) bool {
 }
 
 func (k *keySet) fetch(ctx context.Context, by *sender, traceparent string) *failure {
-	a, f := by.send(ctx, &k.from, nil, traceparent)
+	a, f := by.fetchKeys(ctx, &k.from, traceparent)
 	if a.status != 0 && (a.status < 200 || a.status > 299) {
 		f = &failure{reason: reason.OfStatus(a.status), detail: fmt.Sprintf("the vendor's keys were answered with status %d", a.status), status: a.status}
 		if f.reason == reason.None {

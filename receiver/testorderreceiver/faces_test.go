@@ -38,12 +38,12 @@ func answers(status int, text string) http.HandlerFunc {
 	}
 }
 
-// after answers a good order, late.
-func after(delay time.Duration) http.HandlerFunc {
+// late answers after a time.
+func late(does http.HandlerFunc, after time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case <-time.After(delay):
-			fmt.Fprintf(w, `{"order":{"id":1},"jwt":%q}`, sign(claimsOf(1), nil))
+		case <-time.After(after):
+			does(w, r)
 		case <-r.Context().Done():
 		}
 	}
@@ -169,7 +169,7 @@ func TestFaces(t *testing.T) {
 		{"the factory throttles us", order, answers(429, factoryMessage), "vendor_failure order throttled", 1, nil},
 		{"our database failed", order, answers(500, `{"message":"ER_CON_COUNT_ERROR"}`), "own_failure order error", 1, nil},
 		{"we refuse the order", order, answers(400, `{"message":"unknown menu item"}`), "own_failure order rejected", 1, nil},
-		{"slower than max_duration", order, after(200 * time.Millisecond), "vendor_failure order slow", 1, strict},
+		{"slower than max_duration", order, late(issues(good), 200*time.Millisecond), "vendor_failure order slow", 1, strict},
 		{"accepts the order and never answers", order, never, "vendor_failure order timeout", 1, quick},
 		{"answers one byte a second", order, byteBySecond, "vendor_failure order timeout", 1, quick},
 		{"breaks off in the middle", order, breaksOff, "own_failure order unreachable", 1, nil},

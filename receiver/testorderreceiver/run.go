@@ -44,6 +44,8 @@ type madeStep struct {
 	failure    *failure
 }
 
+func (m *madeStep) took() time.Duration { return m.end.Sub(m.start) }
+
 // speaksFor is the vendor that the step as it went speaks for, "" for ourselves.
 func (m *madeStep) speaksFor() string {
 	if m.failure != nil && m.failure.unblamed {
@@ -54,7 +56,13 @@ func (m *madeStep) speaksFor() string {
 
 // canBeOurs tells whether the step can fail for a reason as our own failure, whomever it speaks for.
 func (s *step) canBeOurs(why reason.Reason) bool {
-	return s.vendor == "" || len(s.blame) > 0 || s.request != nil && why == reason.BadResponse // what was captured cannot be sent
+	switch {
+	case s.vendor == "" || len(s.blame) > 0:
+		return true
+	case why == reason.BadResponse: // what was captured cannot be sent
+		return s.request != nil
+	}
+	return why == reason.Timeout // others left it too little time
 }
 
 // outcome says how the run ended.
@@ -124,6 +132,10 @@ func (p *probe) perform(stop, quit context.Context) *run {
 		m := madeStep{step: s, span: newSpanID(), start: time.Now()}
 		m.status, m.failure = s.make(ctx, by, known, traceparent(r.trace, m.span))
 		m.end = time.Now()
+		if m.failure != nil && m.failure.reason == reason.Timeout && ctx == ordinary && ordinary.Err() != nil && !r.wasFor(&m) {
+			m.failure.unblamed = true
+			m.failure.detail = "no whole answer in the time that the steps of others had left"
+		}
 		if m.failure != nil && r.failed < 0 && !r.aborted {
 			if stop.Err() != nil {
 				r.aborted = true
@@ -135,6 +147,23 @@ func (p *probe) perform(stop, quit context.Context) *run {
 	}
 	r.end = time.Now()
 	return r
+}
+
+// wasFor tells whether a step that was cut off when the time of its run was over had a fair part of it: as long as it may
+// take, or most of the time for those that speak for the same vendor. Else a slow login would be the vendor's failure.
+func (r *run) wasFor(cut *madeStep) bool {
+	if cut.request != nil {
+		if most := cut.request.expect.maxDuration; most > 0 && cut.took() >= most {
+			return true
+		}
+	}
+	its := cut.took()
+	for i := range r.made {
+		if r.made[i].vendor == cut.vendor {
+			its += r.made[i].took()
+		}
+	}
+	return its >= cut.end.Sub(r.start)/2
 }
 
 // make does what the step is for.

@@ -139,6 +139,46 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
+// TestWhoseTime: when the time of a run is over, the step that is cut off fails, and it is its vendor's failure only if
+// the vendor's steps had their part of the time.
+func TestWhoseTime(t *testing.T) {
+	vendorKey()
+	const s = time.Second // of the timeout of 45 s, 40 are for steps that do not always run
+	for _, tc := range []struct {
+		name               string
+		login, order, keys time.Duration
+		over, ran          string
+	}{
+		{"all in time", 10 * s, 15 * s, 10 * s, "", "success"},
+		{"a slow login", 30 * s, 15 * s, 0, "", "own_failure order timeout"},
+		{"a slow order", 10 * s, 31 * s, 0, "", "vendor_failure order timeout"},
+		{"both, the order the more", 19 * s, 25 * s, 0, "", "vendor_failure order timeout"},
+		{"both, the login the more", 21 * s, 25 * s, 0, "", "own_failure order timeout"},
+		{"a slow login, and an order as long as its max_duration", 40 * s, 25 * s, 0, "timeout: 65s", "vendor_failure order timeout"},
+		{"a slow login, and an order that might have been in time", 40*s + 1, 25 * s, 0, "timeout: 65s", "own_failure order timeout"},
+		{"a slow login, and then slow keys", 25 * s, 5 * s, 15 * s, "", "own_failure verify timeout"},
+		{"a slow order, and then slow keys", 10 * s, 19 * s, 15 * s, "", "vendor_failure verify timeout"},
+		{"a login that is cut off", 41 * s, 0, 0, "", "own_failure login timeout"},
+		{"a slow login, and a step with a time of its own", 38 * s, 15 * s, 0, `steps: [{name: login, vendor: "", request: {method: PUT, url: "http://shop/api/auth"}},
+			{name: undo, vendor: v, always: true, request: {method: POST, url: "http://shop/api/order"}}]`, "vendor_failure undo timeout"},
+		{"steps of ours, and an order longer than one request may", 10 * s, 15 * s, 0, `http: {timeout: 11s}, steps: [{name: a, vendor: "", request: {method: PUT, url: "http://shop/api/auth"}},
+			{name: b, vendor: "", request: {method: PUT, url: "http://shop/api/auth"}}, {name: order, request: {method: POST, url: "http://shop/api/order"}}]`, "vendor_failure order timeout"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, h := clockwork(t, map[string]http.HandlerFunc{
+					login: late(answers(200, `{"token":"`+session+`"}`), tc.login),
+					order: late(issues(good), tc.order),
+					keys:  late(answers(200, jwks(vendorKey())), tc.keys),
+				}, "{interval: 1h, "+tc.over+"}")
+				time.Sleep(70 * time.Second)
+				p.end(t.Context())
+				assert.Equal(t, map[string]int{tc.ran: 1}, h.ran())
+			})
+		})
+	}
+}
+
 // TestShutdownInFlight: a run that is ended still logs out, for a bounded time, and is nobody's failure.
 func TestShutdownInFlight(t *testing.T) {
 	vendorKey()
@@ -239,7 +279,7 @@ func TestToldAgain(t *testing.T) {
 			assert.True(t, ok, "an increase sees the first %s only if the series began at 0", name)
 			assert.Zero(t, value)
 		}
-		assert.Len(t, first, 3+8*(1+2+1+1), "a series for each end there can be, and no gauge yet")
+		assert.Len(t, first, 3+8*(1+2+1+1)+1, "a series for each end there can be, and no gauge yet")
 		for _, md := range told[1:] {
 			all := series(md)
 			for _, name := range []string{"probe.success", "probe.duration", "probe.last_success_time", "probe.step.duration login", "probe.step.duration logout"} {

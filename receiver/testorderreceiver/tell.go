@@ -223,7 +223,7 @@ func (t *teller) gauges() pmetric.Metrics {
 		t.metrics.RecordProbeDurationDataPoint(now, r.end.Sub(r.start).Seconds(), t.name, t.vendor)
 		for i := range r.made {
 			m := &r.made[i]
-			t.metrics.RecordProbeStepDurationDataPoint(now, m.end.Sub(m.start).Seconds(), t.name, t.vendor, metadata.WithProbeStepMetricAttribute(m.name))
+			t.metrics.RecordProbeStepDurationDataPoint(now, m.took().Seconds(), t.name, t.vendor, metadata.WithProbeStepMetricAttribute(m.name))
 		}
 	}
 	if !t.lastSuccess.IsZero() {

@@ -27,7 +27,7 @@ var publicKeyAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", 
 const (
 	// keysFor is how long keys are used without being fetched again.
 	keysFor = time.Hour
-	// keysAgain is how long keys are not fetched again for a key id that is not among them.
+	// keysAgain is how long keys are not fetched again for a key id that is not among them, or a signature by none of them.
 	keysAgain = 10 * time.Second
 	maxKeys   = 100
 	// With one key it takes a moment to find a signature wrong, a few milliseconds at most. The bounds keep it so whatever
@@ -62,24 +62,9 @@ func (v *verification) verify(ctx context.Context, by *sender, c captured, trace
 		return bad("the token's algorithm is not allowed")
 	}
 	id, _ := header.KeyID()
-	keys, f := v.keys.find(ctx, by, id, algorithm, traceparent)
+	payload, f := v.payload(ctx, by, token, id, algorithm, traceparent)
 	if f != nil {
 		return f
-	}
-	if len(keys) == 0 {
-		return bad("the token's key is not among the vendor's")
-	}
-	var payload []byte
-	for _, key := range keys {
-		if err := ctx.Err(); err != nil {
-			return failureOf(err)
-		}
-		if payload, err = jws.Verify(token, jws.WithCompact(), jws.WithKey(algorithm, key), jws.WithCritValidation(true)); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return bad("the token's signature is wrong")
 	}
 	if !json.Valid(payload) || !gjson.ParseBytes(payload).IsObject() {
 		return bad("the token has no claims")
@@ -94,6 +79,32 @@ func (v *verification) verify(ctx context.Context, by *sender, c captured, trace
 		}
 	}
 	return nil
+}
+
+// payload returns what was signed, if one of the vendor's keys did.
+func (v *verification) payload(ctx context.Context, by *sender, token []byte, id string, algorithm jwa.SignatureAlgorithm, traceparent string) ([]byte, *failure) {
+	keys, f := v.keys.find(ctx, by, id, algorithm, traceparent)
+	for f == nil {
+		for _, key := range keys {
+			if err := ctx.Err(); err != nil {
+				return nil, failureOf(err)
+			}
+			if payload, err := jws.Verify(token, jws.WithCompact(), jws.WithKey(algorithm, key), jws.WithCritValidation(true)); err == nil {
+				return payload, nil
+			}
+		}
+		if len(keys) == 0 {
+			return nil, &failure{reason: reason.BadResponse, detail: "the token's key is not among the vendor's"}
+		}
+		if time.Since(v.keys.fetched) < keysAgain {
+			return nil, &failure{reason: reason.BadResponse, detail: "the token's signature is wrong"}
+		}
+		// The vendor may have put another key in its place, under the same id.
+		if f = v.keys.fetch(ctx, by, traceparent); f == nil {
+			keys = v.keys.among(id, algorithm)
+		}
+	}
+	return nil, f
 }
 
 // headerOf returns the header of a well-formed token.

@@ -3,6 +3,7 @@ package testorderreceiver
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -84,6 +85,44 @@ func TestKeysAreKept(t *testing.T) {
 	assert.EqualValues(t, 4, fetched.Load(), "old keys are fetched again")
 }
 
+// TestReplacedKey: a key that the vendor replaced under the same id is fetched for the first token that the old one has
+// not signed, but not for each wrong token, and while it cannot be fetched the old one is kept.
+func TestReplacedKey(t *testing.T) {
+	var fetched, fails atomic.Int32
+	var key atomic.Pointer[rsa.PrivateKey]
+	key.Store(vendorKey())
+	s := newShop(t, map[string]http.HandlerFunc{keys: func(w http.ResponseWriter, _ *http.Request) {
+		fetched.Add(1)
+		if fails.Load() != 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprint(w, jwks(key.Load()))
+	}})
+	v := aVerification(t, s.URL+"/jwks.json")
+	before, now := good(), signWith(otherKey(), jwa.RS256(), claimsOf(1), nil)
+	old := func(age time.Duration) { v.keys.fetched = time.Now().Add(-age) }
+	require.Nil(t, v.of(t, before))
+
+	key.Store(otherKey())
+	assert.Equal(t, "the token's signature is wrong", v.of(t, now).detail)
+	assert.EqualValues(t, 1, fetched.Load(), "fetched a moment ago")
+
+	fails.Store(1)
+	old(keysAgain)
+	assert.Equal(t, reason.Error, v.of(t, now).reason, "nobody can say whose key it is")
+	assert.Nil(t, v.of(t, before), "the old key is kept")
+	assert.EqualValues(t, 2, fetched.Load())
+
+	fails.Store(0)
+	assert.Nil(t, v.of(t, now), "the new key is found")
+	assert.EqualValues(t, 3, fetched.Load())
+	assert.Equal(t, "the token's signature is wrong", v.of(t, before).detail, "the old key is no longer the vendor's")
+	old(keysAgain)
+	assert.Equal(t, "the token's signature is wrong", v.of(t, before).detail)
+	assert.EqualValues(t, 4, fetched.Load(), "once for a wrong token")
+}
+
 // TestWhichKey: a key is for its id, its use, its algorithm and its type.
 func TestWhichKey(t *testing.T) {
 	public := gjson.Get(jwks(vendorKey()), "keys.0").Raw
@@ -157,7 +196,7 @@ func fuzzVerification(f *testing.F) *verification {
 	key, err := jwk.Import(fuzzKey.Public())
 	require.NoError(f, err)
 	v := aVerification(f, "http://127.0.0.1:1/")
-	v.keys.keys, v.keys.fetched = jwk.NewSet(), time.Now()
+	v.keys.keys, v.keys.fetched = jwk.NewSet(), time.Now().Add(time.Hour)
 	require.NoError(f, v.keys.keys.AddKey(key))
 	return v
 }

@@ -177,6 +177,9 @@ func TestFaces(t *testing.T) {
 		{"no token", order, answers(200, `{"order":{"id":1}}`), "vendor_failure order bad_response", 1, nil},
 		{"a token that is null", order, answers(200, `{"order":{"id":1},"jwt":null}`), "vendor_failure order bad_response", 1, nil},
 		{"an order without its id", order, answers(200, `{"order":{},"jwt":"x"}`), "vendor_failure order bad_response", 1, nil},
+		{"an order whose id is null", order, answers(200, `{"order":{"id":null},"jwt":"x"}`), "vendor_failure order bad_response", 1, nil},
+		{"an order whose id is empty", order, answers(200, `{"order":{"id":""},"jwt":"x"}`), "vendor_failure order bad_response", 1, nil},
+		{"a token that is empty", order, answers(200, `{"order":{"id":1},"jwt":""}`), "vendor_failure order bad_response", 1, nil},
 		{"cut off JSON", order, answers(200, `{"order":{"id":1},"jwt":"x"`), "vendor_failure order bad_response", 1, nil},
 		{"1 GiB", order, huge, "vendor_failure order bad_response", 1, nil},
 		{"64 MiB, packed", order, hugeUnpacked, "vendor_failure order bad_response", 1, nil},
@@ -212,6 +215,7 @@ func TestFaces(t *testing.T) {
 
 		{"login refused", login, answers(401, `{"message":"unknown user"}`), "own_failure login unauthorized", 0, nil},
 		{"login without a token", login, answers(200, `{}`), "own_failure login bad_response", 0, nil},
+		{"login with an empty token", login, answers(200, `{"token":""}`), "own_failure login bad_response", 0, nil},
 		{"login never answers", login, never, "own_failure login timeout", 0, quick},
 		{"a token that no header can have", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, nil},
 		{"the same, without blame", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, blameless},

@@ -69,7 +69,7 @@ func (r *run) steps() (all []string) {
 // TestAlways: steps that always run do so where they stand, whatever failed, if what they need was captured.
 func TestAlways(t *testing.T) {
 	s := newShop(t, map[string]http.HandlerFunc{
-		"GET /login": answers(200, `{"token":"t"}`), "GET /fails": answers(500, ""), "GET /ok": answers(200, ""), "GET /empty": answers(200, `{}`),
+		"GET /login": answers(200, `{"token":"t","user":{"id":null,"name":""}}`), "GET /fails": answers(500, ""), "GET /ok": answers(200, ""), "GET /empty": answers(200, `{}`),
 	})
 	for _, tc := range []struct {
 		name, steps string
@@ -81,8 +81,12 @@ func TestAlways(t *testing.T) {
 			[]string{"a: error, status 500 is not what was expected", "c"}},
 		{"nothing to undo", `{name: a, request: {url: URL/empty}, capture: {token: token}}, {name: b, always: true, request: {url: URL/ok, bearer: "{{token}}"}}`,
 			[]string{"a: bad_response, the answer has no token"}},
-		{"something to undo", `{name: a, request: {url: URL/login}, expect: {has: [user]}, capture: {token: token}}, {name: b, always: true, request: {url: URL/ok, bearer: "{{token}}"}}`,
-			[]string{"a: bad_response, the answer has no user", "b"}},
+		{"something to undo", `{name: a, request: {url: URL/login}, expect: {has: [expiry]}, capture: {token: token}}, {name: b, always: true, request: {url: URL/ok, bearer: "{{token}}"}}`,
+			[]string{"a: bad_response, the answer has no expiry", "b"}},
+		{"nothing to undo that is null", `{name: a, request: {url: URL/login}, capture: {user: user}}, {name: b, always: true, request: {url: "URL/ok?id={{user.id}}"}}`,
+			[]string{"a: bad_response, the answer has no user.id"}},
+		{"nothing to undo that is empty", `{name: a, request: {url: URL/login}, capture: {user: user}}, {name: b, always: true, request: {url: "URL/ok?id={{user.name}}"}}`,
+			[]string{"a: bad_response, the answer has no user.name"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg, err := load(t, replaceURL(`{vendor: v, steps: [`+tc.steps+`]}`, s))

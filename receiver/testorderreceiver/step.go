@@ -270,7 +270,12 @@ func (b *builder) jwt(key string, sc *StepConfig) {
 
 // ready tells whether everything that the step needs was captured.
 func (s *step) ready(c captured) bool {
-	return !slices.ContainsFunc(s.needs, func(p place) bool { return !p.of(c).Exists() })
+	return !slices.ContainsFunc(s.needs, func(p place) bool { return isMissing(p.of(c)) })
+}
+
+// isMissing tells whether a value is none: a service that has no token may well answer with null, or with "".
+func isMissing(v gjson.Result) bool {
+	return !v.Exists() || v.Type == gjson.Null || v.Type == gjson.String && v.Str == ""
 }
 
 // take captures from an answer what is there, and returns the first path at which something is missing.
@@ -282,13 +287,13 @@ func (s *step) take(answer gjson.Result, into captured) (missing string) {
 	}
 	for _, c := range s.captures {
 		value := answer.Get(c.path)
-		if !value.Exists() || value.Type == gjson.Null {
+		if isMissing(value) {
 			missed(c.path)
 			continue
 		}
 		into[c.name] = value
 		for _, part := range c.parts {
-			if !value.Get(part).Exists() {
+			if isMissing(value.Get(part)) {
 				missed(c.path + "." + part)
 			}
 		}

@@ -122,33 +122,53 @@ func walk(v gjson.Result, path string) gjson.Result {
 func escapeDots(key string) string { return strings.ReplaceAll(key, ".", `\.`) }
 
 // member is one member of a JSON object, as it stands.
-type member struct{ key, raw string }
+type member struct {
+	key, raw string
+	text     string // of a string, unescaped and unwrapped; "" as long as nobody asked
+	isJSON   bool   // the text
+}
 
-// members appends the members of a JSON object in one pass, strings skipped by their quotes and not unescaped. Of an
-// object that is cut off or no JSON it gives what it can. It takes a tenth of the time of one look-up for each name.
-func members(object string, found []member) []member {
-	i := strings.IndexByte(object, '{') + 1
-	for {
-		for i < len(object) && object[i] != '"' {
-			if object[i] == '}' {
-				return found
-			}
-			i++
+// unwrapped returns the value, unwrapped.
+func (m *member) unwrapped() gjson.Result {
+	if m.text == "" {
+		v := unwrap(gjson.Parse(m.raw))
+		if !strings.HasPrefix(m.raw, `"`) || v.Type != gjson.String && v.Type != gjson.JSON {
+			return v
 		}
-		end := afterString(object, i)
-		if end <= i+1 || end >= len(object) {
-			return found
-		}
-		key := object[i+1 : end-1]
-		for i = end; i < len(object) && (object[i] == ':' || object[i] <= ' '); i++ {
-		}
-		end = afterValue(object, i)
-		if i < len(object) && object[i] == '"' && (end == i+1 || object[end-1] != '"') {
-			return found // a string that is cut off is none
-		}
-		found = append(found, member{key: key, raw: object[i:end]})
-		i = end
+		m.text, m.isJSON = textOf(v), v.Type == gjson.JSON
 	}
+	if m.isJSON {
+		return gjson.Result{Type: gjson.JSON, Raw: m.text}
+	}
+	return gjson.Result{Type: gjson.String, Str: m.text}
+}
+
+// beginObject returns the index at which the members of a JSON object begin.
+func beginObject(object string) int { return strings.IndexByte(object, '{') + 1 }
+
+// nextMember reads the member of a JSON object that begins at i, strings skipped by their quotes and not unescaped, and
+// returns the index after it. To read all takes a tenth of the time of one look-up for each name. Of an object that is
+// cut off or no JSON it gives what it can.
+func nextMember(object string, i int) (m member, end int, ok bool) {
+	for i < len(object) && object[i] != '"' {
+		if object[i] == '}' {
+			return member{}, len(object), false
+		}
+		i++
+	}
+	end = afterString(object, i)
+	if end <= i+1 || end >= len(object) {
+		return member{}, len(object), false
+	}
+	m.key = object[i+1 : end-1]
+	for i = end; i < len(object) && (object[i] == ':' || object[i] <= ' '); i++ {
+	}
+	end = afterValue(object, i)
+	if i < len(object) && object[i] == '"' && (end == i+1 || object[end-1] != '"') {
+		return member{}, len(object), false // a string that is cut off is none
+	}
+	m.raw = object[i:end]
+	return m, end, true
 }
 
 // afterString returns the index after the string that begins at i, or the end where it is cut off.

@@ -88,12 +88,12 @@ func (t telling) at(f *fieldPath) gjson.Result {
 	case t.line == nil:
 		return gjson.Result{}
 	case f.rest == "":
-		return unwrap(t.line.field(f.names))
+		return t.line.unwrapped(f.names)
 	}
-	if found := walk(t.line.field(f.names), f.rest); found.Exists() {
+	if found := walk(t.line.unwrapped(f.names), f.rest); found.Exists() {
 		return found
 	}
-	return unwrap(t.line.field(f.top))
+	return t.line.unwrapped(f.top)
 }
 
 // readUser takes a customer's name in.

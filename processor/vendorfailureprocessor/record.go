@@ -1,6 +1,7 @@
 package vendorfailureprocessor
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -43,52 +44,110 @@ func fieldNames(names ...string) []fieldName {
 	return fields
 }
 
+// initials is a set of first bytes, two bits taken off: of a name whose first byte is not in it, there is none. Most fields
+// that are asked for are not there, and so cost next to nothing.
+type initials uint64
+
+const anyInitial = ^initials(0)
+
+func (i *initials) add(name string) {
+	if name != "" {
+		*i |= 1 << (name[0] & 63)
+	}
+}
+
+func (i initials) has(name string) bool { return name != "" && i>>(name[0]&63)&1 != 0 }
+
 // line is a log record as its fields are read: attributes first, then the JSON of its body.
 type line struct {
-	record  plog.LogRecord
-	asked   *asked       // the same record, for conditions
-	body    gjson.Result // JSON, unwrapped; of type Null where the body is no JSON object
-	members []member     // of the body
+	record     plog.LogRecord
+	asked      *asked       // the same record, for conditions
+	body       gjson.Result // JSON, unwrapped; of type Null where the body is no JSON object
+	members    []member     // of the body, as far as it has been read
+	read       int          // the index in the body up to which it has been read
+	keys       initials     // of the members
+	attributes initials     // of the record's attributes
 }
 
 // ordinary is how many members the bodies of most loggers have at most.
 const ordinary = 16
 
-// readLine reads the body of a record. The members go into room while there is some.
+// readLine begins to read a record. The members of its body go into room while there is some.
 func readLine(x *asked, room []member) line {
-	l := line{record: x.record, asked: x}
+	l := line{record: x.record, asked: x, members: room}
+	for name := range x.record.Attributes().All() {
+		l.attributes.add(name)
+	}
 	if body := unwrap(valueOf(x.record.Body())); body.IsObject() {
-		l.body, l.members = body, members(body.Raw, room)
+		l.body, l.read = body, beginObject(body.Raw)
 	}
 	return l
 }
 
+// next reads one more member of the body, and tells whether there was one.
+func (l *line) next() bool {
+	m, end, ok := nextMember(l.body.Raw, l.read)
+	l.read = end
+	if ok {
+		l.members = append(l.members, m)
+		l.keys.add(m.key)
+	}
+	return ok
+}
+
 // field returns the first field that has one of these names.
 func (l *line) field(names []fieldName) gjson.Result {
-	if found, ok := fieldOf(l.record.Attributes(), names); ok {
-		return found
+	v, m := l.find(names)
+	if m != nil {
+		return gjson.Parse(m.raw)
+	}
+	return v
+}
+
+// unwrapped returns the first field that has one of these names, unwrapped. A string in the body is taken apart only once.
+func (l *line) unwrapped(names []fieldName) gjson.Result {
+	v, m := l.find(names)
+	if m == nil {
+		return unwrap(v)
+	}
+	return m.unwrapped()
+}
+
+// find returns the first field that has one of these names, and the member of the body where it is one: then the field
+// itself is not read yet.
+func (l *line) find(names []fieldName) (gjson.Result, *member) {
+	if v, ok := fieldOf(l.record.Attributes(), l.attributes, names); ok {
+		return v, nil
+	}
+	for l.next() {
 	}
 	for i := range names {
 		n := &names[i]
+		if !l.keys.has(n.name) {
+			continue
+		}
 		entered := n.first == "" // of members with the same key the first counts: a line may have a million
 		for j := range l.members {
 			if m := &l.members[j]; m.key == n.name {
-				return gjson.Parse(m.raw)
+				return gjson.Result{}, m
 			} else if !entered && m.key == n.first {
 				entered = true
 				if found := walk(gjson.Parse(m.raw), n.rest); found.Exists() {
-					return found
+					return found, nil
 				}
 			}
 		}
 	}
-	return gjson.Result{}
+	return gjson.Result{}, nil
 }
 
 // fieldOf returns the first attribute that has one of these names, or is on the way to it.
-func fieldOf(attributes pcommon.Map, names []fieldName) (gjson.Result, bool) {
+func fieldOf(attributes pcommon.Map, begin initials, names []fieldName) (gjson.Result, bool) {
 	for i := range names {
 		n := &names[i]
+		if !begin.has(n.name) {
+			continue
+		}
 		if v, ok := attributes.Get(n.name); ok {
 			return valueOf(v), true
 		}
@@ -124,6 +183,62 @@ func (l *line) address() (address, bool) {
 	return a, a.host != ""
 }
 
+// leading are those names of path and method that count for a line that surely is no order: the first in the body that has
+// one of them, whatever follows.
+var leadingPaths, leadingMethods = upTo(pathNames, "path"), upTo(methodNames, "method")
+
+func upTo(names []fieldName, last string) []fieldName {
+	return names[:1+slices.IndexFunc(names, func(n fieldName) bool { return n.name == last })]
+}
+
+// isOther tells whether a line surely is an order to none of these endpoints. It reads the body as far as its path and
+// method, which loggers write first, and not the answer after them: that is most of a line, and most lines are none.
+func (l *line) isOther(endpoints []endpoint, among []candidate) bool {
+	text, ok := l.leading(leadingPaths)
+	path, _ := requestLine(text)
+	if !ok || path == "" || path == "/" {
+		return false
+	}
+	method, ok := "", false
+	for _, c := range among {
+		e := &endpoints[c.index]
+		if !e.hasPath(path) {
+			continue
+		}
+		if method == "" {
+			if method, ok = l.leading(leadingMethods); !ok {
+				return false
+			}
+		}
+		if e.hasMethod(method) {
+			return false
+		}
+	}
+	return true
+}
+
+// leading returns the first member of the body that has one of these names, and reads no further. It gives false where an
+// attribute or a member may lead to one as well.
+func (l *line) leading(names []fieldName) (text string, ok bool) {
+	for i := range names {
+		if l.attributes.has(names[i].name) {
+			return "", false
+		}
+	}
+	for i := 0; i < len(l.members) || l.next(); i++ {
+		m := &l.members[i]
+		for j := range names {
+			switch m.key {
+			case names[j].name:
+				return gjson.Parse(m.raw).String(), true
+			case names[j].first:
+				return "", false
+			}
+		}
+	}
+	return "", false
+}
+
 // isOrder tells whether a line that records a served request records one to this endpoint.
 func (l *line) isOrder(e *endpoint) bool {
 	path, method := requestLine(l.field(pathNames).String())
@@ -157,9 +272,9 @@ func (l *line) requestHas(fields []string) bool {
 	if len(fields) == 0 {
 		return false
 	}
-	request := unwrap(l.field(requestNames))
+	request := l.unwrapped(requestNames)
 	if !request.Exists() {
-		request = unwrap(l.field(eitherNames))
+		request = l.unwrapped(eitherNames)
 	}
 	return hasFields(request, fields)
 }
@@ -208,11 +323,11 @@ func isErrorLevel(level string) bool {
 // answer returns the unwrapped response that a line records. Under a name that some loggers have for the request, a
 // value with the fields of an order's request is one.
 func (l *line) answer(endpoints []endpoint) gjson.Result {
-	if v := l.field(responseNames); v.Exists() {
-		return unwrap(v)
+	if v := l.unwrapped(responseNames); v.Exists() {
+		return v
 	}
 	for i := range eitherNames {
-		if v := unwrap(l.field(eitherNames[i : i+1])); v.Exists() && !isRequest(v, endpoints) {
+		if v := l.unwrapped(eitherNames[i : i+1]); v.Exists() && !isRequest(v, endpoints) {
 			return v
 		}
 	}

@@ -94,9 +94,11 @@ func (s *syntheticOrders) of(from telling, resource pcommon.Map) synthetic {
 			return syntheticOf(stringOf(v))
 		}
 	}
-	agent, _ := fieldOf(from.attributes, userAgentNames)
-	if from.line != nil && !agent.Exists() {
+	var agent gjson.Result
+	if from.line != nil {
 		agent = from.line.field(userAgentNames)
+	} else {
+		agent, _ = fieldOf(from.attributes, anyInitial, userAgentNames)
 	}
 	if s.byUserAgent(agent.String()) || s.byField(from) {
 		return syntheticTest

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -104,26 +105,20 @@ func text(s ptrace.Span, key string) string {
 // mixedSpans are batches of recorded requests: one in ten an order, one in five of these failing.
 func mixedSpans(r *recording.Recording) []spansBatch {
 	orders, failing, others := traces(r)
-	request := 0
+	turn := 0
 	return spanBatches(func() *trace {
-		request++
-		switch {
-		case request%50 == 0:
-			return failing[request/50%len(failing)]
-		case request%10 == 0:
-			return orders[request/10%len(orders)]
-		}
-		return others[request%len(others)]
+		turn++
+		return mixed(turn, orders, failing, others)
 	})
 }
 
 // otherSpans are batches of requests to other endpoints alone.
 func otherSpans(r *recording.Recording) []spansBatch {
 	_, _, others := traces(r)
-	request := 0
+	turn := 0
 	return spanBatches(func() *trace {
-		request++
-		return others[request%len(others)]
+		turn++
+		return others[turn%len(others)]
 	})
 }
 
@@ -157,20 +152,67 @@ func spanBatches(next func() *trace) []spansBatch {
 	return batches
 }
 
-// mixedLines are batches of recorded Loki lines as they came.
-func mixedLines(r *recording.Recording) []linesBatch {
-	return lineBatches(r, size, func(plog.LogRecord) bool { return true })
+// request is the recorded lines of one request: those since the last one, up to the line that records it. Loki lines have
+// no trace id, and those of requests that ran at once stand among each other's: how many there are of a kind is right all
+// the same.
+type request struct {
+	lines  []plog.LogRecord
+	order  bool
+	failed bool
 }
+
+func requests(r *recording.Recording) (orders, failing, others []request) {
+	var now request
+	for _, l := range records(r) {
+		now.lines = append(now.lines, l)
+		if kind(l) != "http" {
+			continue
+		}
+		now.order, now.failed = isOrderLine(l), strings.Contains(l.Body().Str(), `"statusCode":500`)
+		switch {
+		case now.order && now.failed:
+			failing = append(failing, now)
+		case now.order:
+			orders = append(orders, now)
+		default:
+			others = append(others, now)
+		}
+		now = request{}
+	}
+	return orders, failing, others
+}
+
+// mixedLines are batches of recorded requests' lines: one in ten an order, one in five of these failing.
+func mixedLines(r *recording.Recording) []linesBatch {
+	orders, failing, others := requests(r)
+	var lines []plog.LogRecord
+	for n := 1; len(lines) < variants*size; n++ {
+		lines = append(lines, mixed(n, orders, failing, others).lines...)
+	}
+	return lineBatches(lines, size)
+}
+
+// mixed returns the request that has its turn.
+func mixed[T any](turn int, orders, failing, others []T) T {
+	switch {
+	case turn%50 == 0:
+		return failing[turn/50%len(failing)]
+	case turn%10 == 0:
+		return orders[turn/10%len(orders)]
+	}
+	return others[turn%len(others)]
+}
+
+// recordedLines are batches of recorded Loki lines as they came.
+func recordedLines(r *recording.Recording) []linesBatch { return lineBatches(records(r), size) }
 
 // otherLines are batches of lines that record neither served requests nor vendor calls.
 func otherLines(r *recording.Recording) []linesBatch {
-	return lineBatches(r, size, func(l plog.LogRecord) bool { return kind(l) != "http" && kind(l) != "factory" })
+	return lineBatches(slices.DeleteFunc(records(r), func(l plog.LogRecord) bool { return kind(l) == "http" || kind(l) == "factory" }), size)
 }
 
 // singleLines are batches of one line, as the Loki endpoint really gets them.
-func singleLines(r *recording.Recording) []linesBatch {
-	return lineBatches(r, 1, func(plog.LogRecord) bool { return true })
-}
+func singleLines(r *recording.Recording) []linesBatch { return lineBatches(records(r), 1) }
 
 func kind(l plog.LogRecord) string {
 	v, ok := l.Attributes().Get("type")
@@ -180,19 +222,26 @@ func kind(l plog.LogRecord) string {
 	return v.Str()
 }
 
-func lineBatches(r *recording.Recording, size int, take func(plog.LogRecord) bool) []linesBatch {
-	var lines []plog.LogRecord
+// isOrderLine tells whether a line records a POST to the order endpoint.
+func isOrderLine(l plog.LogRecord) bool {
+	return kind(l) == "http" && strings.Contains(l.Body().Str(), `"path":"/api/order","method":"POST"`)
+}
+
+// records returns all log records of a recording.
+func records(r *recording.Recording) (all []plog.LogRecord) {
 	for _, ld := range r.Logs() {
 		for _, rl := range ld.ResourceLogs().All() {
 			for _, sl := range rl.ScopeLogs().All() {
 				for _, l := range sl.LogRecords().All() {
-					if take(l) {
-						lines = append(lines, l)
-					}
+					all = append(all, l)
 				}
 			}
 		}
 	}
+	return all
+}
+
+func lineBatches(lines []plog.LogRecord, size int) []linesBatch {
 	n := 0
 	batches := make([]linesBatch, variants)
 	for i := range batches {
@@ -202,7 +251,7 @@ func lineBatches(r *recording.Recording, size int, take func(plog.LogRecord) boo
 			to := records.AppendEmpty()
 			lines[n%len(lines)].CopyTo(to)
 			n++
-			if kind(to) == "factory" || kind(to) == "http" && strings.Contains(to.Body().Str(), `"path":"/api/order","method":"POST"`) {
+			if kind(to) == "factory" || isOrderLine(to) {
 				b.tagged = append(b.tagged, to.Attributes())
 			}
 		}

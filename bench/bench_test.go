@@ -66,7 +66,7 @@ func TestSameJob(t *testing.T) {
 				return n
 			})
 		}
-		for _, batch := range mixedLines(r) {
+		for _, batch := range recordedLines(r) {
 			ofLines[i] += count(func() error { return lines[i].consume(t.Context(), batch.data) }, batch.tagged, func() (n int) {
 				for _, l := range batch.data.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().All() {
 					n += tagged([]pcommon.Map{l.Attributes()})

@@ -86,7 +86,7 @@ func (b *bench) jobs() ([]job, error) {
 		return nil, err
 	}
 	// Once an order and a call have been seen the processor no longer looks for why not: so it is for all but minutes.
-	mixed, recorded := mixedSpans(r), mixedLines(r)
+	mixed, recorded := mixedSpans(r), recordedLines(r)
 	if err := spans[0].consume(b.ctx, mixed[0].data); err != nil {
 		return nil, err
 	}
@@ -98,6 +98,7 @@ func (b *bench) jobs() ([]job, error) {
 	return []job{
 		spansJob("spans, 1 in 10 requests an order", b.ctx, spans, mixed),
 		spansJob("spans of other endpoints", b.ctx, spans, otherSpans(r)),
+		linesJob("Loki lines, 1 in 10 requests an order", b.ctx, lines, mixedLines(r)),
 		linesJob("Loki lines, as recorded", b.ctx, lines, recorded),
 		linesJob("Loki lines that match nothing", b.ctx, lines, otherLines(r)),
 		linesJob("Loki lines, one a batch", b.ctx, lines, singleLines(r)),

@@ -41,6 +41,12 @@ type outages struct {
 	mu      sync.Mutex
 	newest  [signalCount]map[caller]pcommon.Timestamp
 	vendors []health
+	// successes are the orders that succeeded, which speak for every vendor alike. It is the tally of the orders of all
+	// vendors that broke none: what an order costs does not grow with their number.
+	successes [signalCount]tally
+	// affected are the vendors, in their order, of which an order that succeeded may tell something else: those in an
+	// outage, and those with a tally of orders of their own or one that says down.
+	affected []int16
 }
 
 // outageChange is an opening or a closing.
@@ -53,10 +59,9 @@ type outageChange struct {
 
 // health is what is watched of one vendor.
 type health struct {
-	tallies [itemCount][signalCount]tally
+	tallies [itemCount][signalCount]*tally // those of orders are outages.successes as long as the vendor broke none of them
 	recent  [itemCount][signalCount][]failureEvent
 	outage  *outage // nil: there is none
-	wasUp   bool    // a success was seen since the start
 }
 
 // failureEvent is a call or an order that failed because of the vendor.
@@ -93,6 +98,7 @@ func newOutages(cfg OutageConfig, vendors int, tell func(outageChange)) *outages
 	o := &outages{cfg: cfg, tell: tell, vendors: make([]health, vendors)}
 	for s := range o.newest {
 		o.newest[s] = map[caller]pcommon.Timestamp{}
+		o.successes[s].cfg = &o.cfg
 	}
 	for v := range o.vendors {
 		o.watch(&o.vendors[v])
@@ -102,10 +108,9 @@ func newOutages(cfg OutageConfig, vendors int, tell func(outageChange)) *outages
 
 // watch makes a vendor's counts ready.
 func (o *outages) watch(h *health) {
-	for of := range itemCount {
-		for s := range signalCount {
-			h.tallies[of][s].cfg = &o.cfg
-		}
+	for s := range signalCount {
+		h.tallies[ofCalls][s] = &tally{cfg: &o.cfg}
+		h.tallies[ofOrders][s] = &o.successes[s]
 	}
 }
 
@@ -166,8 +171,8 @@ func (o *outages) order(now time.Time, x *order) {
 	f.at = at
 	switch {
 	case x.outcome == success:
-		for v := range o.vendors {
-			o.observe(int16(v), ofOrders, x.signal, good, f, late)
+		if !late {
+			o.succeeded(x.signal, at)
 		}
 	case x.outcome == vendorFailure && x.reason != reason.Rejected:
 		o.observe(x.vendor, ofOrders, x.signal, bad, f, late)
@@ -187,7 +192,19 @@ func (o *outages) time(now time.Time, at pcommon.Timestamp, s signal, from calle
 	return at, at+pcommon.Timestamp(o.cfg.Recovery) < newest
 }
 
-// observe takes in one call or order, late or not, and tells what it changes.
+// succeeded takes in an order that succeeded.
+func (o *outages) succeeded(s signal, at pcommon.Timestamp) {
+	e := event{at: at, verdict: good}
+	o.successes[s].add(e)
+	for _, v := range slices.Clone(o.affected) {
+		if own := o.vendors[v].tallies[ofOrders][s]; own != &o.successes[s] {
+			own.add(e)
+		}
+		o.changed(v, ofOrders, s)
+	}
+}
+
+// observe takes in one call, or an order that a vendor broke, late or not, and tells what it changes.
 func (o *outages) observe(vendor int16, of item, s signal, v verdict, f failureEvent, late bool) {
 	if vendor == otherVendor {
 		return // it is many vendors: none of them is known to be down
@@ -199,18 +216,49 @@ func (o *outages) observe(vendor int16, of item, s signal, v verdict, f failureE
 	if late {
 		return
 	}
+	if h.tallies[of][s] == &o.successes[s] {
+		h.tallies[of][s] = o.successes[s].clone()
+	}
 	h.tallies[of][s].add(event{at: f.at, verdict: v})
-	h.wasUp = h.wasUp || v == good
+	o.changed(vendor, of, s)
+}
+
+// changed tells what it means for a vendor that one of its tallies has changed.
+func (o *outages) changed(vendor int16, of item, s signal) {
+	h := &o.vendors[vendor]
 	down, since := h.isDown(&o.cfg)
 	switch {
 	case down && h.outage == nil:
-		h.outage = &outage{since: since, known: h.tallies[of][s].now, fromStart: !h.wasUp}
+		h.outage = &outage{since: since, known: h.tallies[of][s].now, fromStart: !h.succeedsAfter(0)}
 		h.backdate()
 		o.tell(outageChange{vendor: vendor, opened: true, at: h.outage.known, outage: h.outage})
 	case !down && h.outage != nil:
 		closed := h.outage
 		h.outage = nil
 		o.tell(outageChange{vendor: vendor, at: h.tallies[of][s].now, outage: closed})
+	}
+	o.setAffected(vendor, o.isAffected(h))
+}
+
+// isAffected tells whether an order that succeeds may tell something else of a vendor. A tally of orders in which no
+// failure is left holds what the common one does, and becomes it again.
+func (o *outages) isAffected(h *health) bool {
+	affected := h.outage != nil
+	for s := range signalCount {
+		if own := h.tallies[ofOrders][s]; own != &o.successes[s] && own.isFlawless() {
+			h.tallies[ofOrders][s] = &o.successes[s]
+		}
+		affected = affected || h.tallies[ofCalls][s].down || h.tallies[ofOrders][s] != &o.successes[s]
+	}
+	return affected
+}
+
+func (o *outages) setAffected(vendor int16, affected bool) {
+	switch i, found := slices.BinarySearch(o.affected, vendor); {
+	case affected && !found:
+		o.affected = slices.Insert(o.affected, i, vendor)
+	case !affected && found:
+		o.affected = slices.Delete(o.affected, i, i+1)
 	}
 }
 
@@ -230,7 +278,7 @@ func (h *health) isDown(cfg *OutageConfig) (down bool, since pcommon.Timestamp) 
 	now := h.now()
 	for of := range h.tallies {
 		for s := range h.tallies[of] {
-			t := &h.tallies[of][s]
+			t := h.tallies[of][s]
 			if !t.down || now-t.now >= pcommon.Timestamp(cfg.MaxAge) && h.succeedsAfter(t.now) {
 				continue
 			}

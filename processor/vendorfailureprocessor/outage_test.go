@@ -476,3 +476,35 @@ func TestRejectsEverybody(t *testing.T) {
 	}
 	assert.InDelta(t, 10, over[0]["vendor.outage.duration"], 2)
 }
+
+// TestCommonSuccesses: as long as a vendor breaks no order, orders cost it nothing of its own; once it broke some, it is
+// watched by itself until no trace of them is left.
+func TestCommonSuccesses(t *testing.T) {
+	const vendors = 100
+	o := newOutages(newDefaultConfig().Outage, vendors, func(outageChange) {})
+	at := time.Duration(0)
+	orders := func(n int, why reason.Reason) {
+		for range n {
+			at += time.Second
+			x := order{fault: fault{at: stamp(at), vendor: 7, reason: why}}
+			if why != reason.None {
+				x.outcome = vendorFailure
+			}
+			o.order(day.Add(at), &x)
+		}
+	}
+	orders(20, reason.None)
+	assert.Empty(t, o.affected)
+	orders(2, reason.Error)
+	assert.Equal(t, []int16{7}, o.affected)
+	orders(11, reason.None)
+	assert.Empty(t, o.affected, "too few failed, and they are out of sight")
+	orders(7, reason.Error)
+	require.NotNil(t, o.vendors[7].outage)
+	orders(71, reason.None)
+	assert.Nil(t, o.vendors[7].outage)
+	assert.Empty(t, o.affected)
+	for v := range o.vendors {
+		assert.Same(t, &o.successes[traces], o.vendors[v].tallies[ofOrders][traces])
+	}
+}

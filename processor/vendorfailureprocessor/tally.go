@@ -57,6 +57,20 @@ func (t *tally) add(e event) {
 	}
 }
 
+// isFlawless tells whether a tally says nothing but that all succeeded.
+func (t *tally) isFlawless() bool {
+	flawed := func(e event) bool { return e.verdict != good }
+	return !t.down && t.window.sums[bad] == 0 && t.window.sums[neither] == 0 &&
+		!slices.ContainsFunc(t.last, flawed) && !slices.ContainsFunc(t.latest, flawed)
+}
+
+// clone returns a tally that has seen the same.
+func (t *tally) clone() *tally {
+	c := *t
+	c.last, c.latest, c.window.cells = slices.Clone(t.last), slices.Clone(t.latest), slices.Clone(t.window.cells)
+	return &c
+}
+
 // view is what is looked at to say down.
 type view struct {
 	last    []event // nil: the window

@@ -106,16 +106,37 @@ func walk(v gjson.Result, path string) gjson.Result {
 			return gjson.Result{}
 		}
 		step, rest, more := strings.Cut(path, ".")
-		if !more || strings.HasPrefix(step, "#") {
+		if strings.HasPrefix(step, "#") {
 			return unwrap(v.Get(path))
 		}
-		next := v.Get(step)
+		next := get(v, step)
+		if !more {
+			return unwrap(next)
+		}
 		if !next.Exists() {
 			// A key may hold a dot of its own, as in {"http.request.method": "POST"}.
 			return unwrap(v.Get(escapeDots(path)))
 		}
 		v, path = next, rest
 	}
+}
+
+// get returns the member of an object under a step of a path. One that stands there as it is written is found by the
+// quotes alone: an answer holds tokens of a thousand bytes, at each of which gjson would look.
+func get(v gjson.Result, step string) gjson.Result {
+	if strings.HasPrefix(v.Raw, "{") {
+		for i := 1; ; {
+			m, end, ok := nextMember(v.Raw, i)
+			if !ok {
+				break
+			}
+			if m.key == step {
+				return m.value()
+			}
+			i = end
+		}
+	}
+	return v.Get(step)
 }
 
 // escapeDots returns the gjson path of a key that may hold dots.
@@ -128,10 +149,39 @@ type member struct {
 	isJSON   bool   // the text
 }
 
+// value returns what stands there.
+func (m *member) value() gjson.Result {
+	if !strings.HasPrefix(m.raw, `"`) {
+		return gjson.Parse(m.raw)
+	}
+	return gjson.Result{Type: gjson.String, Str: unquote(m.raw)}
+}
+
+// unquote returns what a JSON string says. Those that hold JSON have no escapes but of quotes and
+// backslashes, and are copied between them; gjson looks at each byte.
+func unquote(quoted string) string {
+	s := quoted[1 : len(quoted)-1]
+	escape := strings.IndexByte(s, '\\')
+	if escape < 0 {
+		return s
+	}
+	var to strings.Builder
+	to.Grow(len(s))
+	for at := 0; escape >= 0; escape = strings.IndexByte(s[1:], '\\') {
+		to.WriteString(s[:at+escape])
+		s, at = s[at+escape+1:], 1
+		if s == "" || s[0] != '"' && s[0] != '\\' && s[0] != '/' {
+			return gjson.Parse(quoted).Str
+		}
+	}
+	to.WriteString(s)
+	return to.String()
+}
+
 // unwrapped returns the value, unwrapped.
 func (m *member) unwrapped() gjson.Result {
 	if m.text == "" {
-		v := unwrap(gjson.Parse(m.raw))
+		v := unwrap(m.value())
 		if !strings.HasPrefix(m.raw, `"`) || v.Type != gjson.String && v.Type != gjson.JSON {
 			return v
 		}

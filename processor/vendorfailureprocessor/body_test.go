@@ -41,3 +41,37 @@ func TestContains(t *testing.T) {
 		assert.Equal(t, tc.want, contains(unwrap(gjson.Result{Type: gjson.String, Str: tc.answer}), tc.text), tc.name)
 	}
 }
+
+func TestUnquote(t *testing.T) {
+	for quoted, want := range map[string]string{
+		`""`:                           ``,
+		`"plain"`:                      `plain`,
+		`"{\"a\":\"b\"}"`:              `{"a":"b"}`,
+		`"\"{\\\"a\\\":1}\""`:          `"{\"a\":1}"`,
+		`"\\"`:                         `\`,
+		`"\\\\\\"`:                     `\\\`,
+		`"a\/b"`:                       `a/b`,
+		`"\"line\nbreak\""`:            "\"line\nbreak\"",
+		`"\"\u003c\u00e9\ud83c\udf55"`: `"<é🍕`,
+		`"\q"`:                         "",
+	} {
+		assert.Equal(t, want, unquote(quoted), quoted)
+		assert.Equal(t, gjson.Parse(quoted).Str, unquote(quoted), quoted)
+	}
+}
+
+func TestGet(t *testing.T) {
+	for _, tc := range []struct{ object, step, want string }{
+		{`{"order":{"jwt":1},"jwt":"a.b.c"}`, "jwt", "a.b.c"},
+		{`{"jwt":"first","jwt":"second"}`, "jwt", "first"},
+		{`{"j\u0077t":"escaped"}`, "jwt", "escaped"},
+		{`{"j.t":"dot"}`, `j\.t`, "dot"},
+		{`{"jwt":"cut off`, "jwt", ""},
+		{`["a","b"]`, "1", "b"},
+		{`{}`, "jwt", ""},
+	} {
+		v := gjson.Parse(tc.object)
+		assert.Equal(t, tc.want, get(v, tc.step).String(), tc.object)
+		assert.Equal(t, v.Get(tc.step).String(), get(v, tc.step).String(), tc.object)
+	}
+}

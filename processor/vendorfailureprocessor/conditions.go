@@ -39,6 +39,8 @@ type asked struct {
 	record        plog.LogRecord
 
 	elsewhere elsewhere // where requests went that went to no vendor
+	// token is the last that was found well-formed: the line of an order repeats what that of its call holds.
+	token string
 
 	err error // of a condition that could not be evaluated, where error_mode is propagate
 }

@@ -244,7 +244,8 @@ func (f fault) orError() fault {
 
 // inspectLogs does for log records what inspectTraces does for spans.
 func (w *watch) inspectLogs(ld plog.Logs, b *batch) error {
-	x := asked{signal: logs}
+	x := &b.asked
+	x.signal = logs
 	resources := ld.ResourceLogs()
 	for i := range resources.Len() {
 		x.resourceLogs = resources.At(i)
@@ -254,7 +255,7 @@ func (w *watch) inspectLogs(ld plog.Logs, b *batch) error {
 			records := x.scopeLogs.LogRecords()
 			for k := range records.Len() {
 				x.record = records.At(k)
-				w.inspectRecord(&x, b)
+				w.inspectRecord(x, b)
 			}
 		}
 	}
@@ -270,8 +271,7 @@ func (w *watch) inspectRecord(x *asked, b *batch) {
 		if len(found.endpoints) == 0 && len(found.vendors) == 0 {
 			continue
 		}
-		var room [ordinary]member
-		l := readLine(x, room[:0])
+		l := readLine(x, b.room[:0])
 		if w.readiness.looks(logs) {
 			w.noteLine(&l, found)
 		} else if len(found.vendors) == 0 && l.isOther(w.endpoints, found.endpoints) {
@@ -369,10 +369,10 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 		o.outcome = rejected
 	case status > 0:
 		answer := l.answer(w.endpoints)
-		for i := range w.vendors {
-			if v := &w.vendors[i]; !v.isValid(answer) && l.isWhole(answer) {
+		for _, i := range w.validators {
+			if v := &w.vendors[i]; !v.isValid(answer, l.asked) && l.isWhole(answer) {
 				f := v.responses.find(0, func(text string) bool { return contains(answer, text) }, l.asked)
-				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: int16(i), reason: reason.BadResponse, chaos: f.chaos}
+				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: i, reason: reason.BadResponse, chaos: f.chaos}
 				break
 			}
 		}
@@ -403,7 +403,7 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 	case c.reason != reason.None:
 	case isError:
 		c.reason = reasonOfErrorLine(l, status, answer)
-	case !v.isValid(answer) && l.isWhole(answer):
+	case !v.isValid(answer, l.asked) && l.isWhole(answer):
 		c.reason, answered = reason.BadResponse, false
 	default:
 		return c, true

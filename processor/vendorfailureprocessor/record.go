@@ -99,7 +99,7 @@ func (l *line) next() bool {
 func (l *line) field(names []fieldName) gjson.Result {
 	v, m := l.find(names)
 	if m != nil {
-		return gjson.Parse(m.raw)
+		return m.value()
 	}
 	return v
 }
@@ -132,7 +132,7 @@ func (l *line) find(names []fieldName) (gjson.Result, *member) {
 				return gjson.Result{}, m
 			} else if !entered && m.key == n.first {
 				entered = true
-				if found := walk(gjson.Parse(m.raw), n.rest); found.Exists() {
+				if found := walk(m.value(), n.rest); found.Exists() {
 					return found, nil
 				}
 			}
@@ -230,7 +230,7 @@ func (l *line) leading(names []fieldName) (text string, ok bool) {
 		for j := range names {
 			switch m.key {
 			case names[j].name:
-				return gjson.Parse(m.raw).String(), true
+				return m.value().String(), true
 			case names[j].first:
 				return "", false
 			}

@@ -85,11 +85,16 @@ func (rs ruleSet) find(status int, contains func(text string) bool, x *asked) (f
 
 // isValid tells whether an unwrapped response is one that this vendor gives: fields that must hold a JSON Web Token do
 // where they are present.
-func (v *vendor) isValid(answer gjson.Result) bool {
+func (v *vendor) isValid(answer gjson.Result, x *asked) bool {
 	for _, path := range v.jwt {
-		if field := walk(answer, path); field.Exists() && (field.Type != gjson.String || !isJWT(field.Str)) {
+		field := walk(answer, path)
+		if !field.Exists() || field.Type == gjson.String && x.token != "" && field.Str == x.token {
+			continue
+		}
+		if field.Type != gjson.String || !isJWT(field.Str) {
 			return false
 		}
+		x.token = field.Str
 	}
 	return true
 }

@@ -20,17 +20,20 @@ type watch struct {
 	logger    *zap.Logger
 	endpoints []endpoint
 	vendors   []vendor
-	targets   targets
-	labels    []label
-	memory    *memory
-	meters    *meters
-	names     *vendorNames
-	discovery *discovery // nil: not asked for
-	announcer *announcer
-	outages   *outages
-	impact    impactPaths
-	synthetic syntheticOrders
-	readiness *readiness
+	// validators are the vendors that the answer of an order which succeeded is held against: of those that ask the same
+	// of it, the first.
+	validators []int16
+	targets    targets
+	labels     []label
+	memory     *memory
+	meters     *meters
+	names      *vendorNames
+	discovery  *discovery // nil: not asked for
+	announcer  *announcer
+	outages    *outages
+	impact     impactPaths
+	synthetic  syntheticOrders
+	readiness  *readiness
 
 	forgot, forgotCalls sync.Once
 	stop                chan struct{}
@@ -68,6 +71,10 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 		v, err := newVendor(c, fmt.Sprintf("vendors[%d]", i), parsers)
 		if err != nil {
 			return nil, err
+		}
+		asksTheSame := func(i int16) bool { return slices.Equal(w.vendors[i].jwt, v.jwt) }
+		if len(v.jwt) > 0 && !slices.ContainsFunc(w.validators, asksTheSame) {
+			w.validators = append(w.validators, int16(i))
 		}
 		w.vendors = append(w.vendors, v)
 	}
@@ -176,6 +183,9 @@ type batch struct {
 	strangers []stranger // calls to external hosts that are no vendor's so far
 	evidence  map[pcommon.TraceID]*evidence
 	records   records
+
+	asked asked            // the record that is read
+	room  [ordinary]member // for the members of its body
 }
 
 // batches are kept for the next request: one that holds nothing of ours allocates nothing.
@@ -188,6 +198,8 @@ func (b *batch) done() {
 	clear(b.calls)
 	clear(b.orders)
 	clear(b.evidence)
+	clear(b.room[:])
+	b.asked = asked{}
 	b.failed, b.strangers, b.calls, b.orders = b.failed[:0], b.strangers[:0], b.calls[:0], b.orders[:0]
 	batches.Put(b)
 }

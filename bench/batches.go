@@ -153,8 +153,8 @@ func spanBatches(next func() *trace) []spansBatch {
 }
 
 // request is the recorded lines of one request: those since the last one, up to the line that records it. Loki lines have
-// no trace id, and those of requests that ran at once stand among each other's: how many there are of a kind is right all
-// the same.
+// no trace id, and those of requests that ran at once stand among each other's: a call to the vendor is the next order's,
+// and of the others how many there are is right all the same.
 type request struct {
 	lines  []plog.LogRecord
 	order  bool
@@ -162,13 +162,20 @@ type request struct {
 }
 
 func requests(r *recording.Recording) (orders, failing, others []request) {
+	isCall := func(l plog.LogRecord) bool { return kind(l) == "factory" }
+	all := records(r)
+	calls := slices.DeleteFunc(slices.Clone(all), func(l plog.LogRecord) bool { return !isCall(l) })
 	var now request
-	for _, l := range records(r) {
+	for _, l := range slices.DeleteFunc(all, isCall) {
 		now.lines = append(now.lines, l)
 		if kind(l) != "http" {
 			continue
 		}
 		now.order, now.failed = isOrderLine(l), strings.Contains(l.Body().Str(), `"statusCode":500`)
+		if at := slices.IndexFunc(calls, func(call plog.LogRecord) bool { return repeats(l, call) }); now.order && at >= 0 {
+			now.lines = slices.Insert(now.lines, len(now.lines)-1, calls[at])
+			calls = slices.Delete(calls, at, at+1)
+		}
 		switch {
 		case now.order && now.failed:
 			failing = append(failing, now)
@@ -180,6 +187,12 @@ func requests(r *recording.Recording) (orders, failing, others []request) {
 		now = request{}
 	}
 	return orders, failing, others
+}
+
+// repeats tells whether the line of an order ends in what the vendor answered to a call: a token's signature, or a link.
+func repeats(order, call plog.LogRecord) bool {
+	answer := strings.TrimRight(call.Body().Str(), `\"}`)
+	return strings.Contains(order.Body().Str(), answer[len(answer)-40:])
 }
 
 // mixedLines are batches of recorded requests' lines: one in ten an order, one in five of these failing.

@@ -78,7 +78,9 @@ func unwrap(v gjson.Result) gjson.Result {
 
 // holdsJSON tells whether a string begins as a JSON object, array or string does.
 func holdsJSON(s string) bool {
-	s = strings.TrimLeft(s, " \t\r\n")
+	if s != "" && s[0] <= ' ' {
+		s = strings.TrimLeft(s, " \t\r\n")
+	}
 	return s != "" && (s[0] == '{' || s[0] == '[' || s[0] == '"')
 }
 

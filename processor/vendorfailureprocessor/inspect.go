@@ -267,8 +267,8 @@ func (w *watch) inspectLogs(ld plog.Logs, b *batch) error {
 func (w *watch) inspectRecord(x *asked, b *batch) {
 	record, resource := x.record, x.resourceLogs.Resource()
 	for i := range w.labels {
-		found := w.labels[i].match(record, resource.Attributes())
-		if len(found.endpoints) == 0 && len(found.vendors) == 0 {
+		found, ok := w.labels[i].match(record, resource)
+		if !ok {
 			continue
 		}
 		l := readLine(x, b.room[:0])

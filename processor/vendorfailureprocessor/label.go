@@ -18,6 +18,7 @@ var defaultOrderLogs = map[string][]string{"type": {"http", "http-req", "http_re
 type label struct {
 	names  []fieldName // the attribute; for type, event and kind the other two as well
 	values map[string]candidates
+	begin  initials // of the values
 }
 
 // candidates are those whose records may have a label's value.
@@ -57,6 +58,7 @@ func newLabels(cfg *Config) []label {
 			l := list(&found)
 			*l = append(*l, c)
 			labels[at].values[value] = found
+			labels[at].begin.add(value)
 		}
 	}
 	for i, o := range cfg.Orders {
@@ -86,17 +88,23 @@ func labelNames(key string) []fieldName {
 	return names
 }
 
-// match returns the order endpoints and vendors that a record may speak of, by one label.
-func (l *label) match(record plog.LogRecord, resource pcommon.Map) candidates {
-	found := l.values[labelOf(record, resource, l.names)]
-	if len(found.endpoints) == 0 && len(found.vendors) == 0 {
-		return candidates{}
+// match returns the order endpoints and vendors that a record may speak of, by one label. It gives false where there are
+// none.
+func (l *label) match(record plog.LogRecord, resource pcommon.Resource) (candidates, bool) {
+	value := labelOf(record, resource, l.names)
+	if !l.begin.has(value) {
+		return candidates{}, false
 	}
-	return candidates{endpoints: having(found.endpoints, record, resource), vendors: having(found.vendors, record, resource)}
+	found, ok := l.values[value]
+	if !ok {
+		return candidates{}, false
+	}
+	found.endpoints, found.vendors = having(found.endpoints, record, resource), having(found.vendors, record, resource)
+	return found, len(found.endpoints) > 0 || len(found.vendors) > 0
 }
 
 // having returns the candidates whose further attributes a record has.
-func having(list []candidate, record plog.LogRecord, resource pcommon.Map) []candidate {
+func having(list []candidate, record plog.LogRecord, resource pcommon.Resource) []candidate {
 	if !slices.ContainsFunc(list, func(c candidate) bool { return len(c.also) > 0 }) {
 		return list
 	}
@@ -108,12 +116,15 @@ func having(list []candidate, record plog.LogRecord, resource pcommon.Map) []can
 }
 
 // labelOf returns a record's label: its attribute, its resource's, or a field of its body.
-func labelOf(record plog.LogRecord, resource pcommon.Map, names []fieldName) string {
-	for _, attributes := range [...]pcommon.Map{record.Attributes(), resource} {
-		for i := range names {
-			if v, ok := attributes.Get(names[i].name); ok {
-				return stringOf(v)
-			}
+func labelOf(record plog.LogRecord, resource pcommon.Resource, names []fieldName) string {
+	for i := range names {
+		if v, ok := record.Attributes().Get(names[i].name); ok {
+			return stringOf(v)
+		}
+	}
+	for i := range names {
+		if v, ok := resource.Attributes().Get(names[i].name); ok {
+			return stringOf(v)
 		}
 	}
 	body := record.Body()

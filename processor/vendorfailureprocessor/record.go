@@ -183,18 +183,27 @@ func (l *line) address() (address, bool) {
 	return a, a.host != ""
 }
 
-// leading are those names of path and method that count for a line that surely is no order: the first in the body that has
+// leadingNames are those names of a field that count for a line that surely is no order: the first in the body that has
 // one of them, whatever follows.
+type leadingNames struct {
+	names []fieldName
+	begin initials
+}
+
 var leadingPaths, leadingMethods = upTo(pathNames, "path"), upTo(methodNames, "method")
 
-func upTo(names []fieldName, last string) []fieldName {
-	return names[:1+slices.IndexFunc(names, func(n fieldName) bool { return n.name == last })]
+func upTo(names []fieldName, last string) (l leadingNames) {
+	l.names = names[:1+slices.IndexFunc(names, func(n fieldName) bool { return n.name == last })]
+	for i := range l.names {
+		l.begin.add(l.names[i].name)
+	}
+	return l
 }
 
 // isOther tells whether a line surely is an order to none of these endpoints. It reads the body as far as its path and
 // method, which loggers write first, and not the answer after them: that is most of a line, and most lines are none.
 func (l *line) isOther(endpoints []endpoint, among []candidate) bool {
-	text, ok := l.leading(leadingPaths)
+	text, ok := l.leading(&leadingPaths)
 	path, _ := requestLine(text)
 	if !ok || path == "" || path == "/" {
 		return false
@@ -206,7 +215,7 @@ func (l *line) isOther(endpoints []endpoint, among []candidate) bool {
 			continue
 		}
 		if method == "" {
-			if method, ok = l.leading(leadingMethods); !ok {
+			if method, ok = l.leading(&leadingMethods); !ok {
 				return false
 			}
 		}
@@ -219,19 +228,21 @@ func (l *line) isOther(endpoints []endpoint, among []candidate) bool {
 
 // leading returns the first member of the body that has one of these names, and reads no further. It gives false where an
 // attribute or a member may lead to one as well.
-func (l *line) leading(names []fieldName) (text string, ok bool) {
-	for i := range names {
-		if l.attributes.has(names[i].name) {
-			return "", false
-		}
+func (l *line) leading(to *leadingNames) (text string, ok bool) {
+	if l.attributes&to.begin != 0 {
+		return "", false
 	}
 	for i := 0; i < len(l.members) || l.next(); i++ {
 		m := &l.members[i]
-		for j := range names {
-			switch m.key {
-			case names[j].name:
+		if !to.begin.has(m.key) {
+			continue
+		}
+		for j := range to.names {
+			switch n := &to.names[j]; {
+			case n.name[0] != m.key[0]:
+			case n.name == m.key:
 				return m.value().String(), true
-			case names[j].first:
+			case n.first == m.key:
 				return "", false
 			}
 		}

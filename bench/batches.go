@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -112,6 +114,39 @@ func mixedSpans(r *recording.Recording) []spansBatch {
 	})
 }
 
+// recordedSpans are the recorded requests as they came, of every recording.
+func recordedSpans() ([]spansBatch, error) {
+	folders, err := filepath.Glob("../testdata/*/traces.jsonl.gz")
+	if err != nil || len(folders) == 0 {
+		return nil, errors.Join(errors.New("../testdata has no recordings"), err)
+	}
+	var batches []spansBatch
+	for _, folder := range folders {
+		r, err := recording.Open(filepath.Dir(folder))
+		if err != nil {
+			return nil, err
+		}
+		for _, td := range r.Traces() {
+			batches = append(batches, newSpansBatch(td))
+		}
+	}
+	return batches, nil
+}
+
+func newSpansBatch(td ptrace.Traces) spansBatch {
+	b := spansBatch{data: td}
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, s := range ss.Spans().All() {
+				if isCall(s) || isOrder(s) {
+					b.tagged = append(b.tagged, s.Attributes())
+				}
+			}
+		}
+	}
+	return b
+}
+
 // otherSpans are batches of requests to other endpoints alone.
 func otherSpans(r *recording.Recording) []spansBatch {
 	_, _, others := traces(r)
@@ -126,8 +161,8 @@ func spanBatches(next func() *trace) []spansBatch {
 	batches := make([]spansBatch, variants)
 	id := uint32(0)
 	for i := range batches {
-		b := spansBatch{data: ptrace.NewTraces()}
-		rs := b.data.ResourceSpans().AppendEmpty()
+		td := ptrace.NewTraces()
+		rs := td.ResourceSpans().AppendEmpty()
 		spans := rs.ScopeSpans().AppendEmpty().Spans()
 		for spans.Len() < size {
 			t := next()
@@ -142,12 +177,7 @@ func spanBatches(next func() *trace) []spansBatch {
 				to.SetTraceID(pcommon.TraceID{0: 1, 12: byte(id >> 24), 13: byte(id >> 16), 14: byte(id >> 8), 15: byte(id)})
 			}
 		}
-		for _, s := range spans.All() {
-			if isCall(s) || isOrder(s) {
-				b.tagged = append(b.tagged, s.Attributes())
-			}
-		}
-		batches[i] = b
+		batches[i] = newSpansBatch(td)
 	}
 	return batches
 }
@@ -197,12 +227,15 @@ func repeats(order, call plog.LogRecord) bool {
 
 // mixedLines are batches of recorded requests' lines: one in ten an order, one in five of these failing.
 func mixedLines(r *recording.Recording) []linesBatch {
+	return lineBatches(mixedRecords(r), variants, size)
+}
+
+func mixedRecords(r *recording.Recording) (lines []plog.LogRecord) {
 	orders, failing, others := requests(r)
-	var lines []plog.LogRecord
 	for n := 1; len(lines) < variants*size; n++ {
 		lines = append(lines, mixed(n, orders, failing, others).lines...)
 	}
-	return lineBatches(lines, size)
+	return lines
 }
 
 // mixed returns the request that has its turn.
@@ -217,15 +250,19 @@ func mixed[T any](turn int, orders, failing, others []T) T {
 }
 
 // recordedLines are batches of recorded Loki lines as they came.
-func recordedLines(r *recording.Recording) []linesBatch { return lineBatches(records(r), size) }
+func recordedLines(r *recording.Recording) []linesBatch {
+	return lineBatches(records(r), variants, size)
+}
 
 // otherLines are batches of lines that record neither served requests nor vendor calls.
 func otherLines(r *recording.Recording) []linesBatch {
-	return lineBatches(slices.DeleteFunc(records(r), func(l plog.LogRecord) bool { return kind(l) == "http" || kind(l) == "factory" }), size)
+	return lineBatches(slices.DeleteFunc(records(r), func(l plog.LogRecord) bool { return kind(l) == "http" || kind(l) == "factory" }), variants, size)
 }
 
-// singleLines are batches of one line, as the Loki endpoint really gets them.
-func singleLines(r *recording.Recording) []linesBatch { return lineBatches(records(r), 1) }
+// singleLines are the lines of mixedLines, one a batch, as the Loki endpoint really gets them.
+func singleLines(r *recording.Recording) []linesBatch {
+	return lineBatches(mixedRecords(r), variants*size, 1)
+}
 
 func kind(l plog.LogRecord) string {
 	v, ok := l.Attributes().Get("type")
@@ -254,10 +291,10 @@ func records(r *recording.Recording) (all []plog.LogRecord) {
 	return all
 }
 
-func lineBatches(lines []plog.LogRecord, size int) []linesBatch {
+func lineBatches(lines []plog.LogRecord, batches, size int) []linesBatch {
 	n := 0
-	batches := make([]linesBatch, variants)
-	for i := range batches {
+	all := make([]linesBatch, batches)
+	for i := range all {
 		b := linesBatch{data: plog.NewLogs()}
 		records := b.data.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
 		for range size {
@@ -268,9 +305,9 @@ func lineBatches(lines []plog.LogRecord, size int) []linesBatch {
 				b.tagged = append(b.tagged, to.Attributes())
 			}
 		}
-		batches[i] = b
+		all[i] = b
 	}
-	return batches
+	return all
 }
 
 // incident is the recording that batches are made of.

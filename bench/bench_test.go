@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
@@ -24,6 +26,61 @@ func Benchmark(b *testing.B) {
 		}
 	}
 	require.NoError(b, all.stop())
+}
+
+// BenchmarkGoroutines: go test -bench Goroutines -cpu 1,2.
+func BenchmarkGoroutines(b *testing.B) {
+	all := &bench{ctx: context.Background()}
+	r, err := incident()
+	require.NoError(b, err)
+	ours, err := all.oursOnSpans(vendorFailure, nil, consumertest.NewNop())
+	require.NoError(b, err)
+	batches := mixedSpans(r)
+	b.ResetTimer()
+	inParallel(all.ctx, ours.ConsumeTraces, batches, runtime.GOMAXPROCS(0))(b)
+	require.NoError(b, all.stop())
+}
+
+func BenchmarkStartUp(b *testing.B) { startUp(b) }
+
+// TestFigures: memory is bounded by what limits.traces says, and not empty.
+func TestFigures(t *testing.T) {
+	b := &bench{ctx: t.Context()}
+	for _, span := range []func(ptrace.Span){failedCall, failedOrder} {
+		megabytes, err := b.remembered(span)
+		require.NoError(t, err)
+		assert.Greater(t, megabytes, 3.0, "as many are remembered as may be")
+		assert.Less(t, megabytes, 40.0)
+	}
+	require.NoError(t, b.stop())
+}
+
+// TestManyVendors: the configuration with many vendors finds what that with one does.
+func TestManyVendors(t *testing.T) {
+	assert.Equal(t, 100, strings.Count(manyVendors(), "- name: "))
+	assert.Equal(t, 20, strings.Count(manyVendors(), "method: POST"))
+	assert.Equal(t, 2000, strings.Count(manyVendors(), "/api/order,")+strings.Count(manyVendors(), "/api/order]")+strings.Count(manyVendors(), "/api]"))
+	r, err := incident()
+	require.NoError(t, err)
+	b := &bench{ctx: t.Context()}
+	var found [2]int
+	for i, config := range []string{vendorFailure, manyVendors()} {
+		spans, err := b.oursOnSpans(config, nil, consumertest.NewNop())
+		require.NoError(t, err)
+		lines, err := b.oursOnLines(config, nil, consumertest.NewNop())
+		require.NoError(t, err)
+		for _, batch := range mixedSpans(r) {
+			require.NoError(t, spans.ConsumeTraces(t.Context(), batch.data))
+			found[i] += tagged(batch.tagged)
+		}
+		for _, batch := range mixedLines(r) {
+			require.NoError(t, lines.ConsumeLogs(t.Context(), batch.data))
+			found[i] += tagged(batch.tagged)
+		}
+	}
+	assert.Positive(t, found[0])
+	assert.Equal(t, found[0], found[1])
+	require.NoError(t, b.stop())
 }
 
 // tagged counts what is told as a failure.

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"runtime"
 	"strings"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/signaltometricsconnector"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbytraceprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
@@ -109,6 +112,70 @@ logs:
     sum: {value: "1"}
 `
 
+// manyVendors is vendorFailure with 99 vendors and 19 order endpoints more, and 20 URLs for each vendor.
+func manyVendors() string {
+	orders, vendors, found := strings.Cut(vendorFailure, "vendors:\n")
+	if !found {
+		panic("vendorFailure names no vendors")
+	}
+	var text strings.Builder
+	text.WriteString(orders)
+	for i := range 19 {
+		fmt.Fprintf(&text, "  - {method: POST, route: /api/shops/%d/order, logs: {attributes: {type: [http]}, request_has: [items]}}\n", i)
+	}
+	urls := func(vendor int) string {
+		var list []string
+		for i := range 19 {
+			list = append(list, fmt.Sprintf("https://host-%d.vendor-%d.example/api/order", i, vendor))
+		}
+		return strings.Join(list, ", ")
+	}
+	text.WriteString("vendors:\n")
+	text.WriteString(strings.Replace(vendors, "api/order]", "api/order, "+urls(0)+"]", 1))
+	for i := range 99 {
+		fmt.Fprintf(&text, `  - name: vendor-%[1]d
+    calls: {urls: [%[2]s, https://vendor-%[1]d.example/api], logs: {attributes: {type: [vendor-%[1]d]}}}
+    valid_response: {jwt: [jwt]}
+    responses: [{contains: vendor-%[1]d is out of order}]
+`, i+1, urls(i+1))
+	}
+	return text.String()
+}
+
+// ofManyVendors are a call to each of the other vendors and an order at each of the other endpoints of manyVendors. Once
+// all has been seen the processor no longer looks for why not.
+func ofManyVendors() (ptrace.Traces, plog.Logs) {
+	td, ld := ptrace.NewTraces(), plog.NewLogs()
+	spans := td.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans()
+	lines := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
+	line := func(kind, body string) {
+		l := lines.AppendEmpty()
+		l.Attributes().PutStr("type", kind)
+		l.Body().SetStr(body)
+	}
+	for i := range 99 {
+		s := spans.AppendEmpty()
+		s.SetKind(ptrace.SpanKindClient)
+		s.Attributes().PutStr("url.full", fmt.Sprintf("https://vendor-%d.example/api", i+1))
+		s.Attributes().PutInt("http.response.status_code", 200)
+		line(fmt.Sprintf("vendor-%d", i+1), `{"statusCode":200}`)
+	}
+	for i := range 19 {
+		s := spans.AppendEmpty()
+		s.SetKind(ptrace.SpanKindServer)
+		s.Attributes().PutStr("http.request.method", "POST")
+		s.Attributes().PutStr("http.route", fmt.Sprintf("/api/shops/%d/order", i))
+		s.Attributes().PutInt("http.response.status_code", 200)
+		line("http", fmt.Sprintf(`{"path":"/api/shops/%d/order","method":"POST","statusCode":200}`, i))
+	}
+	return td, ld
+}
+
+// groupByTrace waits as short as it can: what it costs does not hang on it, and it is to be measured to its end.
+const groupByTrace = "wait_duration: 1ms"
+
+const spanMetrics = "dimensions: [{name: vendor.name}, {name: vendor.failure.reason}]"
+
 // bench starts contenders, and stops them in the end.
 type bench struct {
 	ctx     context.Context
@@ -120,7 +187,13 @@ func configure(cfg component.Config, text string) error {
 	if err := yaml.Unmarshal([]byte(text), &raw); err != nil {
 		return err
 	}
-	return confmap.NewFromStringMap(raw).Unmarshal(cfg)
+	if err := confmap.NewFromStringMap(raw).Unmarshal(cfg); err != nil {
+		return err
+	}
+	if v, ok := cfg.(interface{ Validate() error }); ok {
+		return v.Validate()
+	}
+	return nil
 }
 
 func (b *bench) start(c component.Component, err error) error {
@@ -150,15 +223,32 @@ func settings(f component.Factory, tel *componenttest.Telemetry) processor.Setti
 	return set
 }
 
-// spans are the contenders over spans; next gets what the ones that tag hand on.
-func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]contender[ptrace.Traces], error) {
+// oursOnSpans starts a vendor_failure processor for spans.
+func (b *bench) oursOnSpans(config string, tel *componenttest.Telemetry, next consumer.Traces) (processor.Traces, error) {
 	f := vendorfailureprocessor.NewFactory()
 	cfg := f.CreateDefaultConfig()
-	if err := configure(cfg, vendorFailure); err != nil {
+	if err := configure(cfg, config); err != nil {
 		return nil, err
 	}
 	ours, err := f.CreateTraces(b.ctx, settings(f, tel), cfg, next)
-	if err := b.start(ours, err); err != nil {
+	return ours, b.start(ours, err)
+}
+
+// oursOnLines starts one for log records.
+func (b *bench) oursOnLines(config string, tel *componenttest.Telemetry, next consumer.Logs) (processor.Logs, error) {
+	f := vendorfailureprocessor.NewFactory()
+	cfg := f.CreateDefaultConfig()
+	if err := configure(cfg, config); err != nil {
+		return nil, err
+	}
+	ours, err := f.CreateLogs(b.ctx, settings(f, tel), cfg, next)
+	return ours, b.start(ours, err)
+}
+
+// spans are the contenders over spans; next gets what the ones that tag hand on.
+func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]contender[ptrace.Traces], error) {
+	ours, err := b.oursOnSpans(vendorFailure, tel, next)
+	if err != nil {
 		return nil, err
 	}
 
@@ -180,6 +270,19 @@ func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]con
 	if err := b.start(alone, err); err != nil {
 		return nil, err
 	}
+	grouped, err := b.groupedByTrace(t, tConfig)
+	if err != nil {
+		return nil, err
+	}
+	sm := spanmetricsconnector.NewFactory()
+	smConfig := sm.CreateDefaultConfig()
+	if err := configure(smConfig, spanMetrics); err != nil {
+		return nil, err
+	}
+	asMetrics, err := sm.CreateTracesToMetrics(b.ctx, connectortest.NewNopSettings(sm.Type()), smConfig, consumertest.NewNop())
+	if err := b.start(asMetrics, err); err != nil {
+		return nil, err
+	}
 	return []contender[ptrace.Traces]{
 		{"vendor_failure", ours.ConsumeTraces},
 		{"transform + signal_to_metrics", func(ctx context.Context, td ptrace.Traces) error {
@@ -189,8 +292,42 @@ func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]con
 			return toMetrics.ConsumeTraces(ctx, td)
 		}},
 		{"transform", alone.ConsumeTraces},
+		{"span_metrics", asMetrics.ConsumeTraces},
+		{"group_by_trace + transform", grouped},
 		{"bare loop", bareSpans},
 	}, nil
+}
+
+// groupedByTrace puts the spans of a trace together before transform, which is what it takes to see an order and its
+// vendor's call at once. It returns when all spans of a batch came out.
+func (b *bench) groupedByTrace(transform processor.Factory, config component.Config) (func(context.Context, ptrace.Traces) error, error) {
+	out := make(chan int)
+	arrived, err := consumer.NewTraces(func(_ context.Context, td ptrace.Traces) error {
+		out <- td.SpanCount()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	then, err := transform.CreateTraces(b.ctx, settings(transform, nil), config, arrived)
+	if err := b.start(then, err); err != nil {
+		return nil, err
+	}
+	g := groupbytraceprocessor.NewFactory()
+	cfg := g.CreateDefaultConfig()
+	if err := configure(cfg, groupByTrace); err != nil {
+		return nil, err
+	}
+	group, err := g.CreateTraces(b.ctx, settings(g, nil), cfg, then)
+	return func(ctx context.Context, td ptrace.Traces) error {
+		if err := group.ConsumeTraces(ctx, td); err != nil {
+			return err
+		}
+		for left := td.SpanCount(); left > 0; {
+			left -= <-out
+		}
+		return nil
+	}, b.start(group, err)
 }
 
 // bareSpans is the least that anything which reads spans can do: a look at the kind, and at one attribute of SERVER and
@@ -218,13 +355,8 @@ func bareSpans(_ context.Context, td ptrace.Traces) error {
 
 // lines are the contenders over log records.
 func (b *bench) lines(tel *componenttest.Telemetry, next consumer.Logs) ([]contender[plog.Logs], error) {
-	f := vendorfailureprocessor.NewFactory()
-	cfg := f.CreateDefaultConfig()
-	if err := configure(cfg, vendorFailure); err != nil {
-		return nil, err
-	}
-	ours, err := f.CreateLogs(b.ctx, settings(f, tel), cfg, next)
-	if err := b.start(ours, err); err != nil {
+	ours, err := b.oursOnLines(vendorFailure, tel, next)
+	if err != nil {
 		return nil, err
 	}
 	s2m := signaltometricsconnector.NewFactory()
@@ -281,9 +413,9 @@ func eachLine(is func(plog.LogRecord) bool) func(context.Context, plog.Logs) err
 	}
 }
 
-var failedOrder = regexp.MustCompile(`"path":"/api/order","method":"POST","statusCode":5\d\d`)
+var failedOrderLine = regexp.MustCompile(`"path":"/api/order","method":"POST","statusCode":5\d\d`)
 
-func byRegexp(l plog.LogRecord) bool { return failedOrder.MatchString(l.Body().Str()) }
+func byRegexp(l plog.LogRecord) bool { return failedOrderLine.MatchString(l.Body().Str()) }
 
 func byParsing(l plog.LogRecord) bool {
 	if kind(l) != "http" {

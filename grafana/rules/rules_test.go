@@ -223,12 +223,12 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 	}
 }
 
-// withRecorded adds what the rules record. Two of them ask for themselves, so their labels are told, not derived.
+// withRecorded adds what the rules record. Some of them ask for themselves, so their labels are told, not derived.
 func withRecorded(series declared.Series, rules ruleGroups) declared.Series {
 	for _, recorded := range rules.all() {
 		if recorded.Record != "" {
 			series[recorded.Record] = []string{"vendor_name", "vendor_failure_reason", "vendor_failure_chaos", "vendor_outcome",
-				"probe_name", "probe_step", "probe_outcome"}
+				"side", "probe_name", "probe_step", "probe_outcome"}
 		}
 	}
 	for _, name := range []string{"ALERTS", "ALERTS_FOR_STATE"} {

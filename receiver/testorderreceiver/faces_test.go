@@ -216,6 +216,8 @@ func TestFaces(t *testing.T) {
 		{"login refused", login, answers(401, `{"message":"unknown user"}`), "own_failure login unauthorized", 0, nil},
 		{"login without a token", login, answers(200, `{}`), "own_failure login bad_response", 0, nil},
 		{"login with an empty token", login, answers(200, `{"token":""}`), "own_failure login bad_response", 0, nil},
+		{"login with another success", login, answers(201, `{"token":"`+session+`"}`), "own_failure login bad_response", 1, nil},
+		{"login refused, with a token", login, answers(401, `{"token":"`+session+`"}`), "own_failure login unauthorized", 0, nil},
 		{"login never answers", login, never, "own_failure login timeout", 0, quick},
 		{"a token that no header can have", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, nil},
 		{"the same, without blame", login, answers(200, `{"token":"a\nb"}`), "own_failure order bad_response", 0, blameless},

@@ -230,8 +230,14 @@ func (s *step) do(ctx context.Context, by *sender, c captured, traceparent strin
 			f.reason = reason.BadResponse
 		}
 	}
+	// What can be captured is, even if the answer is bad: a login that was done otherwise than expected has to be undone.
+	var missing string
+	isJSON := json.Valid(a.body)
+	if isJSON && (f == nil || a.status >= 200 && a.status < 300) {
+		missing = s.take(gjson.ParseBytes(a.body), c)
+	}
 	if f == nil {
-		f = s.check(a, c)
+		f = s.check(a, isJSON, missing, c)
 	}
 	if took := time.Since(start); f == nil && e.maxDuration > 0 && took > e.maxDuration {
 		f = &failure{reason: reason.Slow, detail: fmt.Sprintf("it took longer than %s", e.maxDuration), status: a.status}
@@ -249,8 +255,8 @@ func (e *expectation) allows(status int) bool {
 	return slices.Contains(e.status, status)
 }
 
-// check looks whether a successful answer holds what it must, and captures.
-func (s *step) check(a answer, c captured) *failure {
+// check looks whether a successful answer holds what it must. Of what is captured, the path missing was not there.
+func (s *step) check(a answer, isJSON bool, missing string, c captured) *failure {
 	e := &s.request.expect
 	if len(e.json) == 0 && len(e.has) == 0 && len(s.captures) == 0 {
 		return nil
@@ -258,12 +264,10 @@ func (s *step) check(a answer, c captured) *failure {
 	bad := func(format string, args ...any) *failure {
 		return &failure{reason: reason.BadResponse, detail: fmt.Sprintf(format, args...), status: a.status}
 	}
-	if !json.Valid(a.body) {
+	if !isJSON {
 		return bad("the answer is not JSON")
 	}
 	parsed := gjson.ParseBytes(a.body)
-	// What can be captured is, even if the answer is bad: a login may have to be undone.
-	missing := s.take(parsed, c)
 	for _, f := range e.json {
 		if !f.holds(parsed, c) {
 			return bad("the answer's %s is not what was expected", f.path)

@@ -136,6 +136,14 @@ func redirects(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/api/order", http.StatusTemporaryRedirect)
 }
 
+// redirectsTo sends on to whatever text.
+func redirectsTo(location string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", location)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	}
+}
+
 const (
 	login  = "PUT /api/auth"
 	order  = "POST /api/order"
@@ -184,6 +192,7 @@ func TestFaces(t *testing.T) {
 		{"1 GiB", order, huge, "vendor_failure order bad_response", 1, nil},
 		{"64 MiB, packed", order, hugeUnpacked, "vendor_failure order bad_response", 1, nil},
 		{"redirect loop", order, redirects, "own_failure order bad_response", 1, nil},
+		{"redirect that cannot be read", order, redirectsTo("http://[::1"), "own_failure order bad_response", 1, nil},
 		{"another success", order, answers(202, "{}"), "own_failure order bad_response", 1, nil},
 
 		{"token with a broken header", order, issues(brokenHeader), "vendor_failure verify bad_response", 1, nil},
@@ -293,21 +302,21 @@ func (h *harness) tells(t *testing.T, ran string) {
 func TestRedirects(t *testing.T) {
 	elsewhere := newShop(t, nil)
 	for _, tc := range []struct {
-		name string
-		does http.HandlerFunc
-		ran  string
+		name   string
+		does   http.HandlerFunc
+		ran    string
+		orders int
 	}{
-		{"loop", redirects, "vendor_failure order bad_response"},
-		{"to another host", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, elsewhere.URL+"/api/order", http.StatusTemporaryRedirect)
-		}, "vendor_failure order bad_response"},
+		{"loop", redirects, "vendor_failure order bad_response", 1 + maxRedirects},
+		{"to another host", redirectsTo(elsewhere.URL + "/api/order"), "vendor_failure order bad_response", 1},
+		{"to nowhere that can be read", redirectsTo("http://[::1"), "vendor_failure order bad_response", 1},
 		{"to the order", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.RawQuery == "" {
 				http.Redirect(w, r, "/api/order?again", http.StatusTemporaryRedirect)
 				return
 			}
 			issues(good)(w, r)
-		}, "success"},
+		}, "success", 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -317,7 +326,7 @@ func TestRedirects(t *testing.T) {
 			h := start(t, cfg)
 			h.oneRun(t)
 			h.tells(t, tc.ran)
-			assert.LessOrEqual(t, s.count(order), 1+maxRedirects)
+			assert.Equal(t, tc.orders, s.count(order))
 			assert.Empty(t, elsewhere.requests(), "nobody else gets the token")
 		})
 	}

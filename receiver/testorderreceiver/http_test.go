@@ -1,11 +1,14 @@
 package testorderreceiver
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
 
@@ -129,6 +132,61 @@ func TestIsSameHost(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, tc.want, isSameHost(from, to), "%s %s", tc.from, tc.to)
 	}
+}
+
+// withAndWithoutTLS is a listener whose connections may begin with a TLS handshake.
+type withAndWithoutTLS struct {
+	net.Listener
+	config *tls.Config
+}
+
+// begun is a connection of which something was read already.
+type begun struct {
+	net.Conn
+	io.Reader
+}
+
+func (b begun) Read(to []byte) (int, error) { return b.Reader.Read(to) }
+
+func (l withAndWithoutTLS) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	first := make([]byte, 1)
+	n, _ := io.ReadFull(c, first) // what is wrong with it, the server finds out
+	whole := begun{Conn: c, Reader: io.MultiReader(bytes.NewReader(first[:n]), c)}
+	if first[0] == 0x16 { // a handshake (RFC 8446, section 5.1)
+		return tls.Server(whole, l.config), nil
+	}
+	return whole, nil
+}
+
+// TestRedirectDown: what went up from http to https does not go down again.
+func TestRedirectDown(t *testing.T) {
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	s := unstartedShop(nil)
+	s.handlers = map[string]http.HandlerFunc{order: func(w http.ResponseWriter, r *http.Request) {
+		scheme := "https"
+		if r.TLS != nil {
+			scheme = "http"
+		}
+		redirectsTo(scheme+"://"+r.Host+"/api/order")(w, r)
+	}}
+	s.Listener = withAndWithoutTLS{s.Listener, certified.TLS}
+	s.Start()
+	defer s.Close()
+	cfg := pizzaConfig(t, s.URL, "http: {tls: {insecure_skip_verify: true}}")
+	cfg.Steps[1].Request.FollowRedirects = true
+	assert.Equal(t, []string{"login", "order: bad_response, status 307 is not what was expected", "logout"}, perform(t, cfg).steps())
+	var encrypted []bool
+	for _, r := range s.requests() {
+		if r.Method == http.MethodPost {
+			encrypted = append(encrypted, r.TLS != nil)
+		}
+	}
+	assert.Equal(t, []bool{false, true}, encrypted)
 }
 
 // TestOwnTracing: the Collector's own tracing neither takes the place of the run's trace nor tells of its requests.

@@ -142,8 +142,9 @@ func (s *sender) send(ctx context.Context, client http.Client, r *request, c cap
 		}
 	}
 
+	client.Transport = redirecting{base: client.Transport, follow: r.follow}
 	client.CheckRedirect = func(next *http.Request, via []*http.Request) error {
-		if !r.follow || len(via) > maxRedirects || !isSameHost(via[0].URL, next.URL) {
+		if len(via) > maxRedirects || !isSameHost(via[len(via)-1].URL, next.URL) {
 			return http.ErrUseLastResponse
 		}
 		return nil
@@ -163,6 +164,24 @@ func (s *sender) send(ctx context.Context, client http.Client, r *request, c cap
 		f = &failure{reason: reason.BadResponse, detail: fmt.Sprintf("the answer is longer than %d bytes", maxAnswer), status: a.status}
 	}
 	return a, f
+}
+
+// redirecting makes a redirect that is not to be followed, or that leads nowhere, an answer like any other: a client makes
+// an error of one that it cannot read.
+type redirecting struct {
+	base   http.RoundTripper
+	follow bool
+}
+
+func (t redirecting) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.base.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if _, unreadable := r.URL.Parse(response.Header.Get("Location")); unreadable != nil || !t.follow {
+		response.Header.Del("Location")
+	}
+	return response, nil
 }
 
 // isSameHost tells whether a redirect stays at its host, so that what is sent along reaches nobody else, and nobody can

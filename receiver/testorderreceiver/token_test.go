@@ -36,7 +36,7 @@ func aVerification(t testing.TB, keysAt string) *verification {
 }
 
 func (v *verification) of(t testing.TB, token string) *failure {
-	by := newSender(clients{keys: http.DefaultClient}, "otelcol-test-order/test")
+	by := newSender(clients{keys: &http.Client{Transport: http.DefaultTransport}}, "otelcol-test-order/test")
 	c := captured{"jwt": gjson.Parse(string(mustMarshal(token))), "order": gjson.Parse(`{"id":1}`)}
 	return v.verify(t.Context(), by, c, "00-0-0-01")
 }
@@ -175,7 +175,7 @@ func TestVerifyInTime(t *testing.T) {
 	require.Nil(t, v.of(t, good()))
 	over, cancel := context.WithDeadline(t.Context(), time.Now())
 	defer cancel()
-	f := v.verify(over, newSender(clients{keys: http.DefaultClient}, ""), captured{"jwt": gjson.Parse(string(mustMarshal(good()))), "order": gjson.Parse(`{"id":1}`)}, "")
+	f := v.verify(over, newSender(clients{keys: &http.Client{Transport: http.DefaultTransport}}, ""), captured{"jwt": gjson.Parse(string(mustMarshal(good()))), "order": gjson.Parse(`{"id":1}`)}, "")
 	assert.Equal(t, &failure{reason: reason.Timeout, detail: "no whole answer in time"}, f)
 }
 

@@ -43,7 +43,8 @@ type StepConfig struct {
 	// Name is the value of probe.step. Required and unique.
 	Name string `mapstructure:"name"`
 	// Vendor is whom the step speaks for; "" is ourselves. Not given, it is the receiver's vendor, but ourselves for a
-	// step that always runs and for one that captures what another sends as its bearer token: a login.
+	// step that always runs and for one that captures what another sends as its bearer token or Authorization header, if it
+	// comes before all steps of a vendor's and sends no such token itself: a login.
 	Vendor *string `mapstructure:"vendor"`
 	// Blame are texts of answers that show a vendor's failure. Where given, an unexpected status speaks for the vendor
 	// only if the answer has one of them, and no answer at all speaks for ourselves.

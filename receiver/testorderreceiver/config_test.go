@@ -118,6 +118,35 @@ func TestLoad(t *testing.T) {
 	})
 }
 
+// TestWhoseSide: whom steps speak for that do not say it.
+func TestWhoseSide(t *testing.T) {
+	const (
+		login  = `{name: login, request: {url: "https://auth"}, capture: {token: token}}`
+		order  = `{name: order, request: {url: "https://shop", bearer: "{{token}}"}, capture: {jwt: jwt}}`
+		logout = `{name: logout, always: true, request: {url: "https://shop", bearer: "{{token}}"}}`
+	)
+	for _, tc := range []struct{ name, steps, ours string }{
+		{"a login by bearer token", login + `, ` + order + `, ` + logout, "login logout"},
+		{"a login by header", login + `, {name: order, request: {url: "https://shop", headers: {authorization: "Token {{token}}"}}}`, "login"},
+		{"a login whose token goes elsewhere", login + `, {name: order, request: {url: "https://shop", headers: {X-Token: "{{token}}"}}}`, ""},
+		{"the vendor verifies what authorizes it", login + `, ` + order + `, {name: verify, request: {url: "https://v", bearer: "{{jwt}}"}}`, "login"},
+		{"the same without a login", `{name: menu, request: {url: "https://shop"}}, {name: order, request: {url: "https://shop"}, capture: {jwt: jwt}}, {name: verify, request: {url: "https://v", bearer: "{{jwt}}"}}`, ""},
+		{"a login in two steps", `{name: first, vendor: "", request: {url: "https://auth"}, capture: {code: code}}, {name: login, request: {url: "https://auth/{{code}}"}, capture: {token: token}}, ` + order, "first login"},
+		{"as it is said", `{name: login, vendor: a, request: {url: "https://auth"}, capture: {token: token}}, {name: order, vendor: "", request: {url: "https://shop", bearer: "{{token}}"}}, {name: undo, vendor: a, always: true, request: {url: "https://shop"}}`, "order"},
+	} {
+		c, err := load(t, `{vendor: v, steps: [`+tc.steps+`]}`)
+		require.NoError(t, err, tc.name)
+		steps, _ := newSteps(c)
+		var ours []string
+		for _, s := range steps {
+			if s.vendor == "" {
+				ours = append(ours, s.name)
+			}
+		}
+		assert.Equal(t, tc.ours, strings.Join(ours, " "), tc.name)
+	}
+}
+
 const (
 	wrongLogin = `{name: login, request: {method: PUT, url: "https://shop/auth", json: {password: pw}}, capture: {token: token}}`
 	wrongOrder = `{name: order, request: {method: POST, url: "https://shop/order", bearer: "{{token}}"}, capture: {jwt: jwt}}`

@@ -149,6 +149,7 @@ func (p *probe) begin() {
 	var stop, quit context.Context
 	stop, p.stop = context.WithCancel(context.Background())
 	quit, p.quit = context.WithCancel(context.Background())
+	p.logger.Info("When a step of the test order fails, it is the failure of whom it speaks for", p.speakers()...)
 	if day := int(24 * time.Hour / p.interval); day > p.perDay {
 		p.logger.Warn("There will be more turns for test orders a day than max_orders_per_day allows. When that many were placed, none is until 00:00 UTC.",
 			zap.Int("max_orders_per_day", p.perDay), zap.Int("turns", day))
@@ -156,6 +157,18 @@ func (p *probe) begin() {
 	turns := make(chan turn)
 	p.running.Go(func() { p.repeat(stop, quit, turns) })
 	p.running.Go(func() { p.teller.tell(turns) })
+}
+
+// speakers tells for each step whom it speaks for.
+func (p *probe) speakers() (fields []zap.Field) {
+	for _, s := range p.steps {
+		whom := s.vendor
+		if whom == "" {
+			whom = "ourselves"
+		}
+		fields = append(fields, zap.String(s.name, whom))
+	}
+	return fields
 }
 
 // A turn is what came of one or more times at which a run was due: a run, or how many could not start.

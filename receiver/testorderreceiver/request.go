@@ -65,6 +65,16 @@ type failure struct {
 	unblamed bool
 }
 
+// authorization is what the request sends to authorize itself, or nothing.
+func (r *request) authorization() template {
+	for _, h := range r.headers {
+		if strings.EqualFold(h.name, "Authorization") {
+			return h.value
+		}
+	}
+	return r.bearer
+}
+
 // clients are how requests are sent.
 type clients struct {
 	// steps has the authentication and headers that the configuration gives to all requests.

@@ -49,7 +49,7 @@ func newSteps(c *Config) (steps []*step, faults []error) {
 		fault("steps: %d are too many; write at most %d", len(c.Steps), maxSteps)
 	}
 	names, known := map[string]int{}, map[string]*capture{}
-	bearers := map[string]bool{} // names of what is sent as a bearer token
+	tokens := map[string]bool{} // names of what is sent to authorize
 	for i := range c.Steps {
 		sc := &c.Steps[i]
 		key := fmt.Sprintf("steps[%d]", i)
@@ -71,8 +71,8 @@ func newSteps(c *Config) (steps []*step, faults []error) {
 		case sc.Request != nil:
 			b.request(key, sc)
 			if s.request != nil {
-				for _, p := range s.request.bearer.places() {
-					bearers[p.name] = true
+				for _, p := range s.request.authorization().places() {
+					tokens[p.name] = true
 				}
 			}
 		case sc.JWT != nil:
@@ -101,13 +101,19 @@ func newSteps(c *Config) (steps []*step, faults []error) {
 			known[s.captures[j].name] = &s.captures[j]
 		}
 	}
+	atVendor := false
 	for i, s := range steps {
 		s.vendor = c.Vendor
+		// A login comes before all that is the vendor's, and has no token to send yet. An order whose answer authorizes
+		// the vendor's own check of it is none.
+		isLogin := !atVendor && s.request != nil && len(s.request.authorization().places()) == 0 &&
+			slices.ContainsFunc(s.captures, func(c capture) bool { return tokens[c.name] })
 		if given := c.Steps[i].Vendor; given != nil {
 			s.vendor = *given
-		} else if s.always || slices.ContainsFunc(s.captures, func(c capture) bool { return bearers[c.name] }) {
+		} else if s.always || isLogin {
 			s.vendor = ""
 		}
+		atVendor = atVendor || s.vendor != ""
 		if len(s.blame) > 0 && s.vendor == "" {
 			fault("steps[%d].blame: the step speaks for ourselves; remove blame or write whom it speaks for as vendor", i)
 		}

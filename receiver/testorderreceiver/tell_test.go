@@ -173,12 +173,14 @@ func TestChanges(t *testing.T) {
 		lines = append(lines, e.Level.String()+" "+e.Message)
 	}
 	assert.Equal(t, []string{
+		"info When a step of the test order fails, it is the failure of whom it speaks for",
 		"warn There will be more turns for test orders a day than max_orders_per_day allows. When that many were placed, none is until 00:00 UTC.",
 		"info The test order succeeded",
 		"warn The test order failed at step order: error, status 500 is not what was expected",
 		"warn The test order failed at step order: bad_response, the answer is not JSON",
 		"info The test order succeeded",
 	}, lines, "the Collector's log tells the same")
+	assert.Equal(t, map[string]any{"login": "ourselves", "order": "pizza-factory", "verify": "pizza-factory", "logout": "ourselves"}, h.log.All()[0].ContextMap())
 }
 
 // TestSeries: whatever end a run can have is a series of probe.runs from the start on, and one that was not foreseen is

@@ -218,6 +218,8 @@ func TestWrong(t *testing.T) {
 		{"path before a place", url("https://shop/a%{{token}}"), "steps[1].request.url: its path or query cannot be read"},
 		{"line break in a url", url("https://shop/hunter2\n"), "steps[1].request.url: its path or query cannot be read"},
 		{"method", request(`method: "GET IT"`), `steps[1].request.method: "GET IT" is not an HTTP method; write one such as POST`},
+		{"date", request(`json: {a: [{b: 2025-12-05}]}`), `'[b]' a date would be sent as a point in time; quote it, such as "2025-12-05"`},
+		{"time in expect", expect(`json: {a: 2025-12-05T08:00:00Z}`), "'steps[1].expect.json[a]' a date would be sent"},
 		{"json and body", request(`json: {a: 1}, body: b`), "steps[1].request: json and body are both given; write one"},
 		{"json of a word", request(`json: hunter2`), "steps[1].request.json: it is neither a map nor a list; write one, or use body"},
 		{"header", request(`headers: {"X Y": z}`), `steps[1].request.headers: "X Y" is no header; write one such as Accept`},

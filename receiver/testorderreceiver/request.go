@@ -118,8 +118,9 @@ func (s *sender) fetchKeys(ctx context.Context, r *request, traceparent string) 
 
 // send makes the request and reads the answer, up to a bound.
 func (s *sender) send(ctx context.Context, client http.Client, r *request, c captured, traceparent string) (a answer, f *failure) {
-	req, err := http.NewRequestWithContext(ctx, r.method, r.address(c), strings.NewReader(r.content(c)))
-	if err != nil {
+	address, ok := r.address(c)
+	req, err := http.NewRequestWithContext(ctx, r.method, address, strings.NewReader(r.content(c)))
+	if err != nil || !ok {
 		return a, &failure{reason: reason.BadResponse, detail: "what was captured makes no URL", unblamed: true}
 	}
 	// As a new customer's: a connection that was kept would not notice that nobody can make one.
@@ -200,17 +201,33 @@ func isSameHost(from, to *url.URL) bool {
 	return to.Host == from.Host && (to.Scheme == from.Scheme || to.Scheme == "https")
 }
 
-// address is the URL with what was captured, escaped as its path or query asks.
-func (r *request) address(c captured) string {
+// address is the URL with what was captured, escaped as its path or query asks. It is not ok where a whole segment of the
+// path would be empty, "." or "..": these lead elsewhere, and cannot be escaped.
+func (r *request) address(c captured) (address string, ok bool) {
 	var out strings.Builder
-	escape := url.PathEscape
+	escape, inPath := url.PathEscape, true
+	var ends []int // of places in the path
 	for _, part := range r.url {
 		out.WriteString(template{part}.render(c, escape))
 		if strings.Contains(part.text, "?") {
 			escape = url.QueryEscape
 		}
+		inPath = inPath && !strings.ContainsAny(part.text, "?#")
+		if inPath && part.place.name != "" {
+			ends = append(ends, out.Len())
+		}
 	}
-	return out.String()
+	address = out.String()
+	for _, end := range ends {
+		start := strings.LastIndexByte(address[:end], '/') + 1
+		segment, _, _ := strings.Cut(address[start:], "/")
+		segment, _, _ = strings.Cut(segment, "?")
+		segment, _, _ = strings.Cut(segment, "#")
+		if plain, err := url.PathUnescape(segment); err != nil || plain == "" || plain == "." || plain == ".." {
+			return "", false
+		}
+	}
+	return address, true
 }
 
 func (r *request) content(c captured) string {

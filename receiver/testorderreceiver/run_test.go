@@ -195,14 +195,15 @@ func TestCaptured(t *testing.T) {
 
 // TestCannotBeSent: what was captured may make no request; then none is made, and it is our own failure.
 func TestCannotBeSent(t *testing.T) {
-	s := newShop(t, map[string]http.HandlerFunc{"GET /first": answers(200, `{"lines":"a\nb","words":"a b"}`)})
+	s := newShop(t, map[string]http.HandlerFunc{"GET /first": answers(200, `{"lines":"a\nb","words":"a b","dots":".."}`)})
 	for _, tc := range []struct{ request, detail string }{
-		{`bearer: "{{lines}}"`, "makes no header"},
-		{`headers: {X-Key: "a {{lines}}"}`, "makes no header"},
-		{`headers: {Host: "{{words}}"}`, "makes no header"},
+		{`url: URL/next, bearer: "{{lines}}"`, "makes no header"},
+		{`url: URL/next, headers: {X-Key: "a {{lines}}"}`, "makes no header"},
+		{`url: URL/next, headers: {Host: "{{words}}"}`, "makes no header"},
+		{`url: "URL/next/{{dots}}"`, "makes no URL"},
 	} {
-		cfg, err := load(t, replaceURL(`{vendor: v, steps: [{name: first, vendor: "", request: {url: URL/first}, capture: {lines: lines, words: words}},
-			{name: next, request: {url: URL/next, `+tc.request+`}}]}`, s))
+		cfg, err := load(t, replaceURL(`{vendor: v, steps: [{name: first, vendor: "", request: {url: URL/first}, capture: {lines: lines, words: words, dots: dots}},
+			{name: next, request: {`+tc.request+`}}]}`, s))
 		require.NoError(t, err)
 		r := perform(t, cfg)
 		assert.Equal(t, []string{"first", "next: bad_response, what was captured " + tc.detail}, r.steps(), tc.request)

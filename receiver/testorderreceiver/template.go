@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/collector/confmap"
@@ -146,6 +147,9 @@ func (j *jsonText) UnmarshalScalar(value confmap.ScalarValue) error {
 	}
 	if _, ok := raw.(jsonText); ok { // what confmap gives for null
 		raw = nil
+	}
+	if _, ok := raw.(time.Time); ok { // YAML makes one of what looks like a date, and what was written is lost
+		return errors.New("a date would be sent as a point in time; quote it, such as \"2025-12-05\"")
 	}
 	text, err := json.Marshal(raw)
 	if err != nil {

@@ -70,9 +70,44 @@ func TestAddress(t *testing.T) {
 		template, err := parseTemplate(tc.url)
 		require.NoError(t, err)
 		r := request{url: template}
-		assert.Equal(t, tc.want, r.address(known))
+		address, ok := r.address(known)
+		assert.True(t, ok)
+		assert.Equal(t, tc.want, address)
 		told, host, port := r.target()
 		assert.Equal(t, []string{tc.told, tc.host, tc.port}, []string{told, host, port}, "of %s nothing captured and no query is told", tc.url)
+	}
+}
+
+// TestSegments: what was captured stays in its segment of the path.
+func TestSegments(t *testing.T) {
+	for _, tc := range []struct {
+		path, is string
+		ok       bool
+	}{
+		{"order/{{id}}", "7", true},
+		{"order/{{id}}", "..", false},
+		{"order/{{id}}", ".", false},
+		{"order/{{id}}", "", false},
+		{"order/{{id}}", "...", true},
+		{"order/{{id}}", "../..", true},  // its slash is escaped
+		{"order/{{id}}", "%2e%2e", true}, // so is its %
+		{"order/{{id}}/items", "..", false},
+		{"order/{{id}}?a=b", "..", false},
+		{"order/{{id}}#a", "..", false},
+		{"order/{{id}}{{id}}", ".", false},
+		{"order/.{{id}}/items", ".", false},
+		{"order/%2e{{id}}/items", ".", false},
+		{"order/{{id}}.json", ".", true},
+		{"order/a{{id}}", "", true},
+		{"order?id={{id}}", "..", true},
+		{"order#/{{id}}", "..", true},
+		{"order/../{{id}}", "7", true}, // as it was written
+	} {
+		parsed, err := parseTemplate("https://shop/" + tc.path)
+		require.NoError(t, err)
+		r := request{url: parsed}
+		_, ok := r.address(captured{"id": gjson.Parse(string(mustMarshal(tc.is)))})
+		assert.Equal(t, tc.ok, ok, "%s with %q", tc.path, tc.is)
 	}
 }
 
@@ -93,7 +128,8 @@ func FuzzTemplate(f *testing.F) {
 				assert.Equal(t, text, parsed.render(known, asIs))
 			}
 			r := request{url: append(template{{text: "https://shop/"}}, parsed...)}
-			if u, err := url.Parse(r.address(known)); err == nil {
+			address, _ := r.address(known)
+			if u, err := url.Parse(address); err == nil && address != "" {
 				assert.Equal(t, "shop", u.Host)
 			}
 			if !strings.Contains(text, "abc") {

@@ -66,10 +66,14 @@ func byteBySecond(w http.ResponseWriter, r *http.Request) {
 }
 
 // breaksOff closes the connection in the middle of an answer.
-func breaksOff(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Length", "1000")
-	_, _ = io.WriteString(w, `{"order":`)
-	panic(http.ErrAbortHandler)
+func breaksOff(status int, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text)
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // issues answers order 1 with a token.
@@ -180,7 +184,8 @@ func TestFaces(t *testing.T) {
 		{"slower than max_duration", order, late(issues(good), 200*time.Millisecond), "vendor_failure order slow", 1, strict},
 		{"accepts the order and never answers", order, never, "vendor_failure order timeout", 1, quick},
 		{"answers one byte a second", order, byteBySecond, "vendor_failure order timeout", 1, quick},
-		{"breaks off in the middle", order, breaksOff, "own_failure order unreachable", 1, nil},
+		{"breaks off in the middle", order, breaksOff(200, `{"order":`), "own_failure order unreachable", 1, nil},
+		{"fails, and breaks off", order, breaksOff(500, factoryMessage), "vendor_failure order error", 1, nil},
 		{"HTML with status 200", order, answers(200, html), "vendor_failure order bad_response", 1, nil},
 		{"no token", order, answers(200, `{"order":{"id":1}}`), "vendor_failure order bad_response", 1, nil},
 		{"a token that is null", order, answers(200, `{"order":{"id":1},"jwt":null}`), "vendor_failure order bad_response", 1, nil},
@@ -206,6 +211,9 @@ func TestFaces(t *testing.T) {
 		}), "vendor_failure verify bad_response", 1, nil},
 		{"expired within the leeway", order, issues(func() string { return sign(claimsOf(1), with("exp", now.Add(-30*time.Second).Unix())) }), "success", 1, nil},
 		{"not valid yet", order, issues(func() string { return sign(claimsOf(1), with("nbf", now.Add(2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, nil},
+		{"not valid for longer than can be counted", order, issues(func() string {
+			return sign(`{"order":{"id":1},"nbf":1e300}`, nil)
+		}), "vendor_failure verify bad_response", 1, nil},
 		{"issued in the future", order, issues(func() string { return sign(claimsOf(1), with("iat", now.Add(2*time.Minute).Unix())) }), "vendor_failure verify bad_response", 1, nil},
 		{"expiry is a word", order, issues(func() string { return sign(`{"order":{"id":1},"exp":"soon"}`, nil) }), "vendor_failure verify bad_response", 1, nil},
 		{"another order's id", order, issues(func() string { return sign(claimsOf(2), nil) }), "vendor_failure verify bad_response", 1, nil},

@@ -2,6 +2,7 @@ package testorderreceiver
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -48,7 +49,7 @@ func (i *instance) Start(ctx context.Context, host component.Host) (err error) {
 func (i *instance) Shutdown(ctx context.Context) error {
 	if i.probe != nil {
 		i.sharing.leave(i.cfg, i.probe)
-		i.probe.end(ctx)
+		return i.probe.end(ctx)
 	}
 	return nil
 }
@@ -202,10 +203,24 @@ func (p *probe) repeat(stop, quit context.Context, turns chan<- turn) {
 }
 
 // end ends the run in flight, lets it make the steps that always run, has everything told, and waits for that. When ctx
-// ends first, it no longer waits for answers.
-func (p *probe) end(ctx context.Context) {
+// ends first, it no longer waits for answers, and for pipelines only so long as one of them may take.
+func (p *probe) end(ctx context.Context) error {
 	p.stop()
-	release := context.AfterFunc(ctx, p.quit)
-	defer release()
-	p.running.Wait()
+	ended := make(chan struct{})
+	go func() {
+		p.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		p.quit()
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(tellsWithin):
+		return errors.New("a pipeline did not take what the test order tells; it is no longer waited for")
+	}
 }

@@ -234,6 +234,26 @@ func TestCookies(t *testing.T) {
 	assert.Equal(t, []string{"", "session=1", "", "session=1"}, cookies)
 }
 
+// TestCookiesOfMany: a cookie is for the hosts of one owner, not for all under a name that many share.
+func TestCookiesOfMany(t *testing.T) {
+	s := newShop(t, map[string]http.HandlerFunc{
+		"GET /login": func(w http.ResponseWriter, r *http.Request) {
+			http.SetCookie(w, &http.Cookie{Name: "shop", Value: "1", Domain: "shop.co.uk"})
+			http.SetCookie(w, &http.Cookie{Name: "all", Value: "1", Domain: "co.uk"})
+		},
+		"GET /order": answers(200, ""),
+	})
+	cfg, err := load(t, replaceURL(`{vendor: v, http: {proxy_url: URL}, steps: [{name: login, request: {url: "http://auth.shop.co.uk/login"}},
+		{name: order, request: {url: "http://www.shop.co.uk/order"}}, {name: vendor, request: {url: "http://vendor.co.uk/order"}}]}`, s))
+	require.NoError(t, err)
+	require.Equal(t, success, perform(t, cfg).outcome())
+	cookies := map[string]string{}
+	for _, r := range s.requests() {
+		cookies[r.Host] = r.Header.Get("Cookie")
+	}
+	assert.Equal(t, map[string]string{"auth.shop.co.uk": "", "www.shop.co.uk": "shop=1", "vendor.co.uk": ""}, cookies)
+}
+
 // TestFailureOf: an error nobody thought of is no answer, and its text is not told.
 func TestFailureOf(t *testing.T) {
 	f := failureOf(errors.New("hunter2"))

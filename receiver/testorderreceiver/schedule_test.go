@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"go.uber.org/zap"
@@ -90,7 +91,7 @@ func TestSchedule(t *testing.T) {
 		begun := time.Now()
 		p, h := clockwork(t, nil, "")
 		time.Sleep(30*time.Minute + 10*time.Second)
-		p.end(t.Context())
+		require.NoError(t, p.end(t.Context()))
 		starts, _ := h.starts()
 		require.Len(t, starts, 1+30)
 		assert.WithinRange(t, starts[0], begun.Add(firstAfter), begun.Add(firstWithin))
@@ -116,7 +117,7 @@ func TestNoOverlap(t *testing.T) {
 			<-r.Context().Done()
 		}}, "timeout: 200s")
 		time.Sleep(18 * time.Minute)
-		p.end(t.Context())
+		require.NoError(t, p.end(t.Context()))
 		assert.EqualValues(t, 1, most.Load())
 		_, took := h.starts()
 		require.Len(t, took, 5)
@@ -132,7 +133,7 @@ func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, h := clockwork(t, map[string]http.HandlerFunc{order: never, logout: never}, "")
 		time.Sleep(50 * time.Second)
-		p.end(t.Context())
+		require.NoError(t, p.end(t.Context()))
 		_, took := h.starts()
 		assert.Equal(t, []time.Duration{45 * time.Second}, took)
 		assert.Equal(t, map[string]int{"vendor_failure order timeout": 1}, h.ran())
@@ -172,7 +173,7 @@ func TestWhoseTime(t *testing.T) {
 					keys:  late(answers(200, jwks(vendorKey())), tc.keys),
 				}, "{interval: 1h, "+tc.over+"}")
 				time.Sleep(70 * time.Second)
-				p.end(t.Context())
+				require.NoError(t, p.end(t.Context()))
 				assert.Equal(t, map[string]int{tc.ran: 1}, h.ran())
 			})
 		})
@@ -204,7 +205,7 @@ func TestShutdownInFlight(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
 				defer cancel()
 				begun := time.Now()
-				p.end(ctx)
+				require.NoError(t, p.end(ctx))
 				assert.Equal(t, tc.took, time.Since(begun))
 				synctest.Wait()
 				assert.EqualValues(t, 1, logouts.Load())
@@ -227,7 +228,7 @@ func TestShutdownAfterFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, h := clockwork(t, map[string]http.HandlerFunc{order: answers(500, factoryMessage), logout: never}, "")
 		time.Sleep(3 * time.Second) // in the logout
-		p.end(t.Context())
+		require.NoError(t, p.end(t.Context()))
 		assert.Equal(t, map[string]int{"vendor_failure order error": 1}, h.ran())
 		assert.Equal(t, "pizza-factory", attribute(h.spans()["order"], "vendor.name"))
 	})
@@ -244,13 +245,95 @@ func TestShutdownFirst(t *testing.T) {
 	assert.Empty(t, s.requests())
 }
 
+// TestDurations: what is told took as long as it is told.
+func TestDurations(t *testing.T) {
+	vendorKey()
+	synctest.Test(t, func(t *testing.T) {
+		p, h := clockwork(t, map[string]http.HandlerFunc{
+			login: late(answers(200, `{"token":"`+session+`"}`), time.Second),
+			order: late(issues(good), 2*time.Second),
+			keys:  late(answers(200, jwks(vendorKey())), 4*time.Second),
+		}, "")
+		time.Sleep(20 * time.Second)
+		require.NoError(t, p.end(t.Context()))
+		starts, _ := h.starts()
+		require.Len(t, starts, 1)
+		last := h.last()
+		assert.Equal(t, map[string]float64{"": 7, " login": 1, " order": 2, " verify": 4, " logout": 0}, map[string]float64{
+			"": last["probe.duration"], " login": last["probe.step.duration login"], " order": last["probe.step.duration order"],
+			" verify": last["probe.step.duration verify"], " logout": last["probe.step.duration logout"],
+		})
+		assert.InDelta(t, starts[0].Add(7*time.Second).UnixMilli(), last["probe.last_success_time"]*1000, 1, "the end of the run")
+	})
+}
+
+// holds is a traces pipeline that holds what it is told, as long as it is given if it minds that.
+type holds struct {
+	consumertest.Consumer
+	until chan struct{}
+	minds bool
+	held  []time.Duration
+}
+
+func (p *holds) ConsumeTraces(ctx context.Context, _ ptrace.Traces) error {
+	given := ctx.Done()
+	if !p.minds {
+		given = nil
+	}
+	begun := time.Now()
+	select {
+	case <-p.until:
+	case <-given:
+	}
+	p.held = append(p.held, time.Since(begun))
+	return ctx.Err()
+}
+
+// TestPipelineHolds: a pipeline that blocks holds a run for a bounded time, and none holds a shutdown for ever.
+func TestPipelineHolds(t *testing.T) {
+	vendorKey()
+	for _, tc := range []struct {
+		name  string
+		minds bool
+		held  []time.Duration // for each of its runs
+		took  time.Duration   // the shutdown by one who waits a second
+		fails bool
+	}{
+		{"as long as it may", true, []time.Duration{tellsWithin, tellsWithin}, 0, false},
+		{"for ever", false, nil, time.Second + tellsWithin, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, h := clockwork(t, nil, "")
+				blocked := &holds{Consumer: consumertest.NewNop(), until: make(chan struct{}), minds: tc.minds}
+				p.teller.listen(listeners{traces: blocked})
+				time.Sleep(time.Minute + 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				begun := time.Now()
+				err := p.end(ctx)
+				assert.Equal(t, tc.took, time.Since(begun))
+				assert.Equal(t, tc.held, blocked.held)
+				if tc.fails {
+					require.ErrorContains(t, err, "a pipeline did not take what the test order tells")
+				} else {
+					require.NoError(t, err)
+					assert.Equal(t, 2, h.log.FilterMessageSnippet("did not take").Len())
+				}
+				close(blocked.until)
+				p.running.Wait()
+			})
+		})
+	}
+}
+
 // TestMaxOrdersPerDay: what is over it does not start until the next day.
 func TestMaxOrdersPerDay(t *testing.T) {
 	vendorKey()
 	synctest.Test(t, func(t *testing.T) { // the clock begins at midnight, UTC
 		p, h := clockwork(t, nil, "{interval: 1h, max_orders_per_day: 3}")
 		time.Sleep(26*time.Hour - time.Minute)
-		p.end(t.Context())
+		require.NoError(t, p.end(t.Context()))
 		starts, _ := h.starts()
 		var hours []int
 		for _, at := range starts {
@@ -269,7 +352,7 @@ func TestToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, h := clockwork(t, nil, "{interval: 10m, collection_interval: 15s}")
 		time.Sleep(20*time.Minute - time.Second)
-		p.end(t.Context())
+		require.NoError(t, p.end(t.Context()))
 		told := h.metrics.AllMetrics()
 		// Four a minute, one as each of two runs ends, one at the start and one at the end.
 		assert.Len(t, told, 4*20-1+2+2)

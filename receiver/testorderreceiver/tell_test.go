@@ -231,7 +231,7 @@ func TestNoSecretLeaves(t *testing.T) {
 		"": nil, "PUT /api/auth": answers(401, `{"message":"canary"}`), "PUT /api/auth ": answers(200, "canary"),
 		"DELETE /api/auth": answers(500, "canary"), "GET /jwks.json": answers(200, "canary"), "GET /jwks.json ": answers(503, "canary"),
 	}
-	for i, does := range []http.HandlerFunc{answers(500, factoryMessage), answers(200, html+"canary"), breaksOff, redirects, huge,
+	for i, does := range []http.HandlerFunc{answers(500, factoryMessage), answers(200, html+"canary"), breaksOff(200, "canary"), redirects, huge,
 		func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://canary.invalid/?canary", http.StatusFound)
 		},

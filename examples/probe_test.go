@@ -4,6 +4,8 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,13 +28,15 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/monitoring"
 )
 
-// pizzaShop takes the place of jwt-pizza-service and of the factory's keys. It tells nothing of its orders: what is known
-// of it, the test order has found out.
+// pizzaShop takes the place of jwt-pizza-service and of the factory's keys. Of each order it sends a Collector, once it
+// has one, what the service does: the order's span and that of its call to the factory, and a line of each.
 type pizzaShop struct {
 	*httptest.Server
-	// forged makes the factory sign the tokens of its orders with a key of somebody else's.
+	// forged makes the factory sign the tokens of its orders with a key of somebody else's. The service sees nothing
+	// wrong: all answers are 200.
 	forged        atomic.Bool
 	logins, ended atomic.Int64
+	collector     atomic.Pointer[builtcollector.Collector]
 
 	key, other ed25519.PrivateKey
 }
@@ -64,7 +68,15 @@ func (s *pizzaShop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		fmt.Fprintf(w, `{"order":{"id":7},"jwt":%q}`, token)
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client went away
+		}
+		answer := fmt.Sprintf(`{"order":{"id":7},"jwt":%q}`, token)
+		if to := s.collector.Load(); to != nil {
+			tellOrder(to, r, string(body), answer)
+		}
+		fmt.Fprint(w, answer)
 	case "GET /.well-known/jwks.json":
 		key, err := jwk.Import(s.key.Public())
 		if err != nil {
@@ -77,8 +89,38 @@ func (s *pizzaShop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// tellOrder sends what the service tells of an order and of its call to the factory: the line of the order has the
+// client's user agent, the one of the call what was ordered.
+func tellOrder(to *builtcollector.Collector, r *http.Request, body, answer string) {
+	parent := strings.Split(r.Header.Get("traceparent"), "-")
+	end := time.Now()
+	span := func(id, parent, name string, kind int, attributes ...string) string {
+		return fmt.Sprintf(`{"traceId":%q,"spanId":%q,"parentSpanId":%q,"name":%q,"kind":%d,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","attributes":[%s]}`,
+			strings.Split(r.Header.Get("traceparent"), "-")[1], id, parent, name, kind, end.Add(-time.Millisecond).UnixNano(), end.UnixNano(),
+			strings.Join(append(attributes, `{"key":"http.request.method","value":{"stringValue":"POST"}}`, `{"key":"http.response.status_code","value":{"intValue":200}}`), ","))
+	}
+	text := func(key, value string) string {
+		return fmt.Sprintf(`{"key":%q,"value":{"stringValue":%q}}`, key, value)
+	}
+	spans := fmt.Sprintf(`{"resourceSpans":[{"resource":{"attributes":[%s]},"scopeSpans":[{"spans":[%s,%s]}]}]}`, text("service.name", "jwt-pizza-service"),
+		span("00000000000000a1", parent[2], "POST /api/order", 2, text("http.route", "/api/order"), text("url.path", "/api/order"), text("user_agent.original", r.UserAgent()), text("user.id", "7")),
+		span("00000000000000a2", "00000000000000a1", "POST", 3, text("url.full", "https://pizza-factory.cs329.click/api/order")))
+	line := func(kind, text string) string {
+		return fmt.Sprintf(`{"stream":{"component":"jwt-pizza-service","level":"info","type":%q},"values":[["%d",%q]]}`, kind, end.UnixNano(), text)
+	}
+	lines := fmt.Sprintf(`{"streams":[%s,%s]}`,
+		line("factory", fmt.Sprintf(`{"reqBody":%q,"resBody":%q}`, `{"diner":{"id":7},"order":`+body+`}`, answer)),
+		line("http", fmt.Sprintf(`{"authorized":true,"path":"/api/order","method":"POST","statusCode":200,"userAgent":%q,"reqBody":%q,"resBody":%q}`, r.UserAgent(), body, answer)))
+	for url, body := range map[string]string{to.OTLP + "/v1/traces": spans, to.Loki + "/loki/api/v1/push": lines} {
+		if response, err := http.Post(url, "application/json", strings.NewReader(body)); err == nil { // a Collector that ends takes nothing
+			_ = response.Body.Close()
+		}
+	}
+}
+
 // TestProbe: with no customer at all, the test order of jwt-pizza.yaml shows in Prometheus that the factory's tokens are
-// worthless, though every answer is 200, opens the outage after min_failures runs, and closes it.
+// worthless, though every answer is 200 and all that the service tells is well, opens the outage after min_failures runs,
+// and closes it.
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	shop := newPizzaShop(t)
@@ -101,6 +143,7 @@ service: {pipelines: {metrics: {exporters: [otlp_http/prometheus]}}}
 		"PIZZA_URL="+shop.URL, "PIZZA_FACTORY_URL="+shop.URL, "PROBE_EMAIL=probe@example.com", "PROBE_PASSWORD=0123")
 	require.NoError(t, err)
 	defer collector.Kill()
+	shop.collector.Store(collector)
 
 	value := func(expression string) float64 {
 		series, err := prometheus.Query(t.Context(), expression)
@@ -131,21 +174,47 @@ service: {pipelines: {metrics: {exporters: [otlp_http/prometheus]}}}
 	eventually(success, 1)
 	eventually(outage, 0)
 
-	// By pull the outage is the same, and nobody was hit by it.
+	// The first worthless token showed at once: when probe_success fell, one run had failed.
+	stored := func(expression string) []monitoring.Point {
+		series, err := prometheus.Query(t.Context(), expression+"[5m]")
+		require.NoError(t, err)
+		require.Len(t, series, 1, expression)
+		return series[0].Points
+	}
+	succeeded, failures := stored(success), map[time.Time]float64{}
+	for _, p := range stored(failed) {
+		failures[p.At] = p.Value
+	}
+	fell := slices.IndexFunc(succeeded, func(p monitoring.Point) bool { return p.Value == 0 })
+	require.Positive(t, fell)
+	assert.Equal(t, 1., failures[succeeded[fell].At])
+
+	// By pull the outage is the same, and nobody was hit by it: all orders are synthetic, in both signals.
 	samples, err := collector.Scrape(t.Context())
 	require.NoError(t, err)
-	pulled := map[string]float64{}
+	pulled, counted := map[string]float64{}, map[string]bool{}
 	for _, sample := range samples {
 		pulled[sample.Name] += sample.Value
-		if sample.Name == "vendor_calls_total" {
-			assert.Equal(t, "otelcol-test-order", sample.Labels["vendor_caller"])
-			assert.Equal(t, "test", sample.Labels["user_agent_synthetic_type"])
+		if kind, ok := map[string]string{"vendor_orders_total": "order", "vendor_calls_total": "call"}[sample.Name]; ok && sample.Value > 0 {
+			l := sample.Labels
+			counted[strings.Join([]string{kind, l["vendor_caller"], l["vendor_signal"], l["vendor_outcome"], l["user_agent_synthetic_type"]}, " ")] = true
 		}
-		assert.False(t, strings.HasPrefix(sample.Name, "vendor_order") && sample.Value != 0, "no order of a customer's: %s", sample.Name)
+	}
+	assert.Equal(t, []string{
+		"call jwt-pizza-service logs success ", // its line has nothing of the order's client
+		"call jwt-pizza-service traces success test",
+		"call otelcol-test-order traces failure test",
+		"call otelcol-test-order traces success test",
+		"order jwt-pizza-service logs success test",
+		"order jwt-pizza-service traces success test",
+	}, slices.Sorted(maps.Keys(counted)))
+	assert.Contains(t, pulled, "vendor_order_value_total")
+	assert.Equal(t, 0., pulled["vendor_order_value_total"])
+	for _, impact := range []string{"vendor_outage_orders", "vendor_outage_users", "vendor_outage_value"} {
+		assert.Equal(t, 0., value("max(max_over_time("+impact+"[5m]))"), impact)
 	}
 	assert.Equal(t, 0., pulled["vendor_outage"])
 	assert.Equal(t, 1., pulled["vendor_outages_total"])
-	assert.Positive(t, pulled["vendor_calls_total"])
 
 	series, err := prometheus.Query(t.Context(), `count by (__name__) ({__name__=~"probe_.*"})`)
 	require.NoError(t, err)

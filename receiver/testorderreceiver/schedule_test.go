@@ -267,6 +267,32 @@ func TestDurations(t *testing.T) {
 	})
 }
 
+// TestWithinAnInterval: what becomes of the shop is told within an interval and its tenth, and the time of a run.
+func TestWithinAnInterval(t *testing.T) {
+	vendorKey()
+	const takes = 3 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		p, h := clockwork(t, map[string]http.HandlerFunc{order: late(func(w http.ResponseWriter, r *http.Request) {
+			if broken.Load() {
+				answers(500, factoryMessage)(w, r)
+				return
+			}
+			issues(good)(w, r)
+		}, takes)}, "")
+		told := func(succeeded float64) bool { return h.last()["probe.success"] == succeeded }
+		time.Sleep(firstWithin + takes)
+		require.True(t, told(1))
+		for _, turns := range []float64{0, 1} { // from good to bad, and back
+			time.Sleep(7 * time.Minute)
+			broken.Store(turns == 0)
+			time.Sleep(time.Minute + 6*time.Second + takes)
+			assert.True(t, told(turns))
+		}
+		require.NoError(t, p.end(t.Context()))
+	})
+}
+
 // holds is a traces pipeline that holds what it is told, as long as it is given if it minds that.
 type holds struct {
 	consumertest.Consumer

@@ -3,8 +3,10 @@ package vendorfailureprocessor
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -133,7 +135,7 @@ func get(v gjson.Result, step string) gjson.Result {
 				break
 			}
 			if m.key == step {
-				return m.value()
+				return m.value(nil)
 			}
 			i = end
 		}
@@ -152,38 +154,42 @@ type member struct {
 }
 
 // value returns what stands there.
-func (m *member) value() gjson.Result {
+func (m *member) value(room *[]byte) gjson.Result {
 	if !strings.HasPrefix(m.raw, `"`) {
 		return gjson.Parse(m.raw)
 	}
-	return gjson.Result{Type: gjson.String, Str: unquote(m.raw)}
+	return gjson.Result{Type: gjson.String, Str: unquote(m.raw, room)}
 }
 
-// unquote returns what a JSON string says. Those that hold JSON have no escapes but of quotes and
-// backslashes, and are copied between them; gjson looks at each byte.
-func unquote(quoted string) string {
+// unquote returns what a JSON string says. Those that hold JSON have no escapes but of quotes and backslashes, and are
+// copied between them; gjson looks at each byte. What is copied goes into room, where there is one, and lives as long.
+func unquote(quoted string, room *[]byte) string {
 	s := quoted[1 : len(quoted)-1]
 	escape := strings.IndexByte(s, '\\')
 	if escape < 0 {
 		return s
 	}
-	var to strings.Builder
-	to.Grow(len(s))
+	if room == nil {
+		room = &[]byte{}
+	}
+	*room = slices.Grow(*room, len(s))
+	text := (*room)[len(*room):]
 	for at := 0; escape >= 0; escape = strings.IndexByte(s[1:], '\\') {
-		to.WriteString(s[:at+escape])
+		text = append(text, s[:at+escape]...)
 		s, at = s[at+escape+1:], 1
 		if s == "" || s[0] != '"' && s[0] != '\\' && s[0] != '/' {
 			return gjson.Parse(quoted).Str
 		}
 	}
-	to.WriteString(s)
-	return to.String()
+	text = append(text, s...)
+	*room = (*room)[:len(*room)+len(text)]
+	return unsafe.String(unsafe.SliceData(text), len(text))
 }
 
 // unwrapped returns the value, unwrapped.
-func (m *member) unwrapped() gjson.Result {
+func (m *member) unwrapped(room *[]byte) gjson.Result {
 	if m.text == "" {
-		v := unwrap(m.value())
+		v := unwrap(m.value(room))
 		if !strings.HasPrefix(m.raw, `"`) || v.Type != gjson.String && v.Type != gjson.JSON {
 			return v
 		}

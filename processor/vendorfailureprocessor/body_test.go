@@ -55,8 +55,8 @@ func TestUnquote(t *testing.T) {
 		`"\"\u003c\u00e9\ud83c\udf55"`: `"<é🍕`,
 		`"\q"`:                         "",
 	} {
-		assert.Equal(t, want, unquote(quoted), quoted)
-		assert.Equal(t, gjson.Parse(quoted).Str, unquote(quoted), quoted)
+		assert.Equal(t, want, unquote(quoted, nil), quoted)
+		assert.Equal(t, gjson.Parse(quoted).Str, unquote(quoted, nil), quoted)
 	}
 }
 

@@ -41,6 +41,8 @@ type asked struct {
 	elsewhere elsewhere // where requests went that went to no vendor
 	// token is the last that was found well-formed: the line of an order repeats what that of its call holds.
 	token string
+	// text is what was unescaped of bodies. Nothing of it may be kept.
+	text []byte
 
 	err error // of a condition that could not be evaluated, where error_mode is propagate
 }

@@ -67,6 +67,7 @@ type line struct {
 	read       int          // the index in the body up to which it has been read
 	keys       initials     // of the members
 	attributes initials     // of the record's attributes
+	room       *[]byte      // for what is unescaped: it lives as long as the batch
 }
 
 // ordinary is how many members the bodies of most loggers have at most.
@@ -74,7 +75,7 @@ const ordinary = 16
 
 // readLine begins to read a record. The members of its body go into room while there is some.
 func readLine(x *asked, room []member) line {
-	l := line{record: x.record, asked: x, members: room}
+	l := line{record: x.record, asked: x, members: room, room: &x.text}
 	for name := range x.record.Attributes().All() {
 		l.attributes.add(name)
 	}
@@ -99,7 +100,7 @@ func (l *line) next() bool {
 func (l *line) field(names []fieldName) gjson.Result {
 	v, m := l.find(names)
 	if m != nil {
-		return m.value()
+		return m.value(l.room)
 	}
 	return v
 }
@@ -110,7 +111,7 @@ func (l *line) unwrapped(names []fieldName) gjson.Result {
 	if m == nil {
 		return unwrap(v)
 	}
-	return m.unwrapped()
+	return m.unwrapped(l.room)
 }
 
 // find returns the first field that has one of these names, and the member of the body where it is one: then the field
@@ -132,7 +133,7 @@ func (l *line) find(names []fieldName) (gjson.Result, *member) {
 				return gjson.Result{}, m
 			} else if !entered && m.key == n.first {
 				entered = true
-				if found := walk(m.value(), n.rest); found.Exists() {
+				if found := walk(m.value(l.room), n.rest); found.Exists() {
 					return found, nil
 				}
 			}
@@ -241,7 +242,7 @@ func (l *line) leading(to *leadingNames) (text string, ok bool) {
 			switch n := &to.names[j]; {
 			case n.name[0] != m.key[0]:
 			case n.name == m.key:
-				return m.value().String(), true
+				return m.value(l.room).String(), true
 			case n.first == m.key:
 				return "", false
 			}

@@ -188,6 +188,9 @@ type batch struct {
 	room  [ordinary]member // for the members of its body
 }
 
+// maxRoom is how many bytes of room for bodies a batch keeps.
+const maxRoom = 1 << 20
+
 // batches are kept for the next request: one that holds nothing of ours allocates nothing.
 var batches = sync.Pool{New: func() any { return &batch{} }}
 
@@ -199,7 +202,12 @@ func (b *batch) done() {
 	clear(b.orders)
 	clear(b.evidence)
 	clear(b.room[:])
-	b.asked = asked{}
+	// What was kept in spite of all is seen to be wrong at once, and not only when the room is used again.
+	clear(b.asked.text)
+	b.asked = asked{text: b.asked.text[:0]}
+	if cap(b.asked.text) > maxRoom {
+		b.asked.text = nil
+	}
 	b.failed, b.strangers, b.calls, b.orders = b.failed[:0], b.strangers[:0], b.calls[:0], b.orders[:0]
 	batches.Put(b)
 }

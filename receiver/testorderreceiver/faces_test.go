@@ -279,7 +279,7 @@ func (h *harness) tells(t *testing.T, ran string) {
 	assert.Equal(t, step, attribute(root, "probe.step"))
 	assert.Equal(t, reason, attribute(root, "vendor.failure.reason"))
 	took := root.EndTimestamp().AsTime().Sub(root.StartTimestamp().AsTime())
-	assert.LessOrEqual(t, took, h.cfg.Timeout+time.Second)
+	assert.LessOrEqual(t, took, h.cfg.Timeout+10*time.Second, "TestTimeout tells it to the second, where nothing else keeps the machine busy")
 	for name, s := range spans {
 		if name == "logout" && step != name {
 			continue // it may fail after another

@@ -28,7 +28,8 @@ func newSchedule(interval time.Duration) *schedule {
 // wait waits for the next turn, and returns how many were missed because the one before took too long. It is false when
 // the context ended first.
 func (s *schedule) wait(ctx context.Context) (missed int, ok bool) {
-	if late := time.Since(s.turn()); late > 0 {
+	// The first turn has none before it: on a machine that is busy as it starts, it is late, but not missed.
+	if late := time.Since(s.turn()); late > 0 && s.next > 0 {
 		missed = int(late/s.interval) + 1
 		s.next += missed
 	}

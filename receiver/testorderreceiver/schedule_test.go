@@ -106,6 +106,24 @@ func TestSchedule(t *testing.T) {
 	})
 }
 
+// TestLateStart: a Collector that was held up as it started has its first run at once, not an interval later.
+func TestLateStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSchedule(time.Hour)
+		time.Sleep(2 * time.Second)
+		begun := time.Now()
+		missed, ok := s.wait(t.Context())
+		assert.True(t, ok)
+		assert.Zero(t, missed)
+		assert.Zero(t, time.Since(begun))
+
+		missed, ok = s.wait(t.Context())
+		assert.True(t, ok)
+		assert.Zero(t, missed)
+		assert.WithinRange(t, time.Now(), s.first.Add(time.Hour), s.first.Add(time.Hour+6*time.Minute))
+	})
+}
+
 // TestNoOverlap: a run that lasts longer than the interval keeps the next from starting, and these are counted.
 func TestNoOverlap(t *testing.T) {
 	vendorKey()

@@ -15,7 +15,7 @@ GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 FUZZTIME ?= 60s
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo drill run build test faults sizing fuzz soak lint vuln generate check-generate bench dashboards-schema dashboards-cost clean
+.PHONY: help demo drill run build test faults sizing fuzz soak lint vuln generate check-generate bench bench-collector dashboards-schema dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-17s %s\n", $$1, $$2}' Makefile
@@ -99,6 +99,9 @@ check-generate:
 
 bench: ## set the processor beside its peers
 	@$(BENCH)
+
+bench-collector: $(COLLECTOR) ## set the built Collector with the processor beside the same without
+	@$(BENCH) -collector
 
 dashboards-schema: ## hold the dashboards against Grafana's own types and query grammars; needs Node.js and npm
 	@mkdir -p dist/schema && cp grafana/schema/* dist/schema/

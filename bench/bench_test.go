@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -81,6 +82,13 @@ func TestManyVendors(t *testing.T) {
 	assert.Positive(t, found[0])
 	assert.Equal(t, found[0], found[1])
 	require.NoError(t, b.stop())
+}
+
+// TestCollectors: the built Collector is measured, and the processor in it finds orders and calls.
+func TestCollectors(t *testing.T) {
+	var out strings.Builder
+	require.NoError(t, collectors(&out, 1, 200*time.Millisecond))
+	assert.Regexp(t, `with vendor_failure\| +[1-9]\d+\| +\d\.\d{3} s\|\n +without\| +[1-9]\d+\| +\d\.\d{3} s\|\n +ratio\| +\d\.\d{3}\|`, out.String())
 }
 
 // tagged counts what is told as a failure.

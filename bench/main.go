@@ -22,11 +22,16 @@ import (
 func main() {
 	testing.Init()
 	rounds := flag.Int("rounds", 5, "how often each is measured, in turn; the table has the medians")
+	built := flag.Bool("collector", false, "measure the built Collector with and without the processor instead")
 	if err := flag.Set("test.benchtime", "200ms"); err != nil {
 		panic(err)
 	}
 	flag.Parse()
-	if err := run(os.Stdout, *rounds); err != nil {
+	measure := run
+	if *built {
+		measure = func(to io.Writer, rounds int) error { return collectors(to, rounds, 2*time.Second) }
+	}
+	if err := measure(os.Stdout, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

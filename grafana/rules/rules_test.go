@@ -228,7 +228,7 @@ func withRecorded(series declared.Series, rules ruleGroups) declared.Series {
 	for _, recorded := range rules.all() {
 		if recorded.Record != "" {
 			series[recorded.Record] = []string{"vendor_name", "vendor_failure_reason", "vendor_failure_chaos", "vendor_outcome",
-				"side", "probe_name", "probe_step", "probe_outcome"}
+				"vendor_signal", "side", "probe_name", "probe_step", "probe_outcome"}
 		}
 	}
 	for _, name := range []string{"ALERTS", "ALERTS_FOR_STATE"} {

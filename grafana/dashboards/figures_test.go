@@ -47,6 +47,14 @@ func TestFigures(t *testing.T) {
 		{name: "replicas' outages do not add up", panel: panelOf(health, panelOrdersLost),
 			series: "vendor_outage_orders{vendor_name=\"a\", instance=\"1\"} 0x10 7x10 0x70\nvendor_outage_orders{vendor_name=\"a\", instance=\"2\"} 0x10 9x10 0x70", want: `{vendor_name="a"} 9`},
 
+		{name: "of an incident, too: the largest outage of the Collector that saw most", panel: panelOf(incident, panelLost),
+			series: "vendor_outage_orders{vendor_name=\"a\", instance=\"1\"} 0x10 7x10 0x10 5x10 0x70\nvendor_outage_orders{vendor_name=\"a\", instance=\"2\"} 0x10 9x10 0x70", want: `{vendor_name="a"} 9`},
+		{name: "in all they add up, but for test orders and what was rejected", panel: panelOf(incident, panelLostCounted), choice: "synthetic=.+",
+			series: blame + `, vendor_signal="logs", instance="1"} 0x10 0+1x7 7x10 7+1x5 12x70` + "\n" + blame + `, vendor_signal="logs", instance="2"} 0x10 0+1x9 9x90` + "\n" +
+				blame + `, vendor_signal="traces", instance="1"} 0x10 0+1x3 3x90` + "\n" +
+				blame + `, vendor_signal="logs", user_agent_synthetic_type="test"} 0x10 0+5x7 35x90` + "\n" +
+				strings.Replace(blame, `"error"`, `"rejected"`, 1) + `, vendor_signal="logs"} 0x10 0+5x7 35x90`, want: `21`},
+
 		{name: "signals are not added, the larger counts", panel: panelOf(health, panelOrders),
 			series: good + `, vendor_signal="logs"} 0+5x90` + "\n" + good + `, vendor_signal="traces"} 0+4x90`, want: `{vendor_outcome="success"} 20`},
 		{name: "replicas and callers add up", panel: panelOf(health, panelOrders),

@@ -36,7 +36,7 @@ func vendorHealth() Dashboard {
 		Annotations: windows(),
 		Links: []Link{
 			link("Playbook", "What to do, an alert at a time", playbook),
-			link("Vendor incident", "One vendor, one window", "/d/vendor-incident"),
+			incidentLink(),
 			link("Failing traces", "In Explore, as the processor tagged them", explore(traceQL(failingTraces))),
 			link("Failing log lines", "In Explore, as the processor tagged them", explore(logQL(failingLines))),
 		},

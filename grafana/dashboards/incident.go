@@ -22,6 +22,7 @@ const (
 	panelOutagesFound    = 18
 	panelTestOrders      = 19
 	panelLastFailed      = 20
+	panelLostCounted     = 21
 )
 
 // vendorIncident is read after the fact: choose the vendor and drag the window over the incident. The figures are named
@@ -79,18 +80,21 @@ func vendorIncident() Dashboard {
 				query{`round(sum(increase(vendor_outages_total{vendor_name="$vendor"}[$__range])))`, "outages"}).
 				at(panelOutagesFound, 20, 6, 4, 4),
 
-			stat("Orders lost", "Customers' orders that the vendor broke in its largest outage in the time range; what it rejected is not among them. Exact.", "none",
+			stat("Orders lost", "Customers' orders that the vendor broke in its largest outage in the time range, as the Collector counts them that saw most of it: what others saw does not add up here, nor do further outages. What it rejected is not among them.", "none",
 				query{most("vendor_outage_orders", `vendor_name="$vendor"`), "orders"}).
-				colored("green", 1.0, "red").at(panelLost, 0, 10, 5, 4),
+				colored("green", 1.0, "red").at(panelLost, 0, 10, 4, 4),
+			stat("Orders lost in all", "All customers' orders that the vendor broke in the time range, over all Collectors and outages and between them; what it rejected is not among them. To a few: increase() estimates.", "none",
+				query{`round(` + inRange("vendor_orders_total", "", `vendor_name="$vendor", vendor_caller=~"$caller", user_agent_synthetic_type="", `+lost) + `)`, "orders"}).
+				colored("green", 1.0, "red").at(panelLostCounted, 4, 10, 4, 4),
 			stat("Customers hit", "Distinct customers of those orders. Empty where nothing names customers: see impact.user.", "none",
 				query{most("vendor_outage_users", `vendor_name="$vendor"`), "customers"}).
-				noData("impact.user is not set").colored("green", 1.0, "red").at(panelCustomers, 5, 10, 5, 4),
+				noData("impact.user is not set").colored("green", 1.0, "red").at(panelCustomers, 8, 10, 4, 4),
 			withDecimals(stat("Value lost", "Of those orders, in the currency of impact.unit.", "none",
 				query{most("vendor_outage_value", `vendor_name="$vendor"`), "value"}), 4).
-				noData("impact.value is not set").colored("green", 1e-9, "red").at(panelValue, 10, 10, 5, 4),
+				noData("impact.value is not set").colored("green", 1e-9, "red").at(panelValue, 12, 10, 4, 4),
 			withDecimals(stat("Share of orders lost", "Of the orders that could have succeeded: those that did, and those that the vendor broke. In the whole time range, so drag it over the incident.", "percentunit",
 				query{inRange("vendor_orders_total", "", failed) + ` / (` + inRange("vendor_orders_total", "", ofOrders+`, vendor_outcome="success"`) + ` + ` + inRange("vendor_orders_total", "", failed) + `)`, "lost"}), 1).
-				at(panelShareLost, 15, 10, 5, 4),
+				at(panelShareLost, 16, 10, 4, 4),
 			finely(stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
 				query{`max_over_time((` + perMinute("vendor_orders_total", "", failed) + `)[$__range:$__rate_interval])`, "peak"})).
 				at(panelPeak, 20, 10, 4, 4),

@@ -126,6 +126,13 @@ func lint(t *testing.T, d Dashboard, known *declared.Declaration, uids map[strin
 	for _, l := range d.Links {
 		where = d.UID + ", link " + l.Title
 		link(l.URL)
+		if l.IncludeVars {
+			for _, v := range d.Templating.List {
+				if v.Multi && holdsOne(l.URL, v.Name) {
+					fault("it takes several values of %s to where one is chosen", v.Name)
+				}
+			}
+		}
 	}
 	for _, a := range d.Annotations.List {
 		where = d.UID + ", annotation " + a.Name
@@ -375,6 +382,7 @@ func TestLintFinds(t *testing.T) {
 		{"no dashboard other to link to", func(d *Dashboard) { d.Links[1].URL = "/d/other?x" }},
 		{"the playbook has no section #report", func(d *Dashboard) { d.Links[0].URL += "#report" }},
 		{"a link to http://localhost", func(d *Dashboard) { d.Links[0].URL = "http://localhost" }},
+		{"it takes several values of vendor to where one is chosen", func(d *Dashboard) { d.Links[1].IncludeVars = true }},
 		{"there is no variable who", func(d *Dashboard) { d.Links[1].URL += "?var-vendor=$who" }},
 		{"annotation Outages: vendor_down", func(d *Dashboard) { d.Annotations.List[0].Target.Expr = "vendor_down > 0" }},
 		{"the query gives no label who", func(d *Dashboard) { d.Annotations.List[0].TitleFormat = "{{who}}" }},
@@ -437,6 +445,16 @@ func sections(t *testing.T) []string {
 		links = append(links, "#"+notInLinks.ReplaceAllString(link, ""))
 	}
 	return links
+}
+
+// holdsOne says whether a variable of the dashboard at an address is there and holds one value at a time.
+func holdsOne(address, variable string) bool {
+	for _, d := range dashboards() {
+		if uid, _, _ := strings.Cut(strings.TrimPrefix(address, "/d/"), "?"); d.UID == uid {
+			return slices.ContainsFunc(d.Templating.List, func(v Variable) bool { return v.Name == variable && !v.Multi })
+		}
+	}
+	return false
 }
 
 const playbookFile = root + "/docs/playbook.md"

@@ -109,6 +109,7 @@ func TestIncident(t *testing.T) {
 		want, delta float64 // increase() estimates
 	}{
 		{panelLost, lost, 0},
+		{panelLostCounted, lost, 0.1 * lost},
 		{panelCustomers, float64(len(truth.FailedDinerIDs)), 0},
 		{panelValue, truth.FailedAmount, 1e-9},
 		{panelOutagesFound, 1, 0},

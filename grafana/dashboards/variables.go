@@ -110,6 +110,14 @@ func keepVariables(escaped string) string {
 
 var variable = regexp.MustCompile(`%24%7B([\w.]+(?:%3Apipe)?)%7D`)
 
+// incidentLink leads from several vendors to the incident of one, so it takes all variables along but the vendor.
+func incidentLink() Link {
+	l := link("Vendor incident", "One vendor, one window",
+		"/d/vendor-incident?${prometheus:queryparam}&${loki:queryparam}&${tempo:queryparam}&${caller:queryparam}&${synthetic:queryparam}")
+	l.IncludeVars = false
+	return l
+}
+
 // link stands above the panels. To another dashboard it takes the range and the variables along.
 func link(title, tooltip, address string) Link {
 	l := Link{Title: title, Tooltip: tooltip, Type: "link", Icon: "external link", URL: address, Tags: []string{}, TargetBlank: true}

@@ -29,12 +29,14 @@ func newEndpoint(c OrderConfig) endpoint {
 // hasMethod tells whether a request with this method can be an order. A record that names no method is one only where
 // the configuration asks for none.
 func (e *endpoint) hasMethod(method string) bool {
-	return e.method == "" || strings.EqualFold(e.method, method)
+	return e.method == "" || len(e.method) == len(method) && strings.EqualFold(e.method, method)
 }
 
 // hasPath tells whether a path, with or without query and trailing slash, or a route is this endpoint's.
-func (e *endpoint) hasPath(path string) bool {
-	path = trimPath(path)
+func (e *endpoint) hasPath(path string) bool { return e.hasTrimmed(trimPath(path)) }
+
+// hasTrimmed does it for a path that has neither.
+func (e *endpoint) hasTrimmed(path string) bool {
 	if path == e.route {
 		return true
 	}

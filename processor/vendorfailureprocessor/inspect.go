@@ -2,6 +2,7 @@ package vendorfailureprocessor
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -217,8 +218,19 @@ func (w *watch) judgeCallSpan(x *asked, r *requestSpan, index int16) call {
 
 // readExceptions holds the vendors' rules against the messages of a span's exceptions.
 func (w *watch) readExceptions(x *asked, b *batch) {
+	var room [4]string
+	messages := room[:0]
+	for _, message := range exceptions(x.span) {
+		messages = append(messages, message)
+	}
+	if len(messages) == 0 {
+		return
+	}
 	thrown := func(v *vendor) ruleSet { return v.thrown }
-	if f, ok := w.saidOf(thrown, func(text string) bool { return throws(x.span, text) }, x.span.EndTimestamp(), x); ok {
+	contains := func(text string) bool {
+		return slices.ContainsFunc(messages, func(message string) bool { return strings.Contains(message, text) })
+	}
+	if f, ok := w.saidOf(thrown, contains, x.span.EndTimestamp(), x); ok {
 		b.addSign(x.span.TraceID(), traces, f.orError())
 	}
 }

@@ -212,7 +212,7 @@ func (l *line) isOther(endpoints []endpoint, among []candidate) bool {
 	method, ok := "", false
 	for _, c := range among {
 		e := &endpoints[c.index]
-		if !e.hasPath(path) {
+		if !e.hasTrimmed(path) {
 			continue
 		}
 		if method == "" {

@@ -223,13 +223,13 @@ func (w *watch) readExceptions(x *asked, b *batch) {
 	for _, message := range exceptions(x.span) {
 		messages = append(messages, message)
 	}
-	if len(messages) == 0 {
-		return
-	}
-	thrown := func(v *vendor) ruleSet { return v.thrown }
 	contains := func(text string) bool {
 		return slices.ContainsFunc(messages, func(message string) bool { return strings.Contains(message, text) })
 	}
+	if len(messages) == 0 || !slices.ContainsFunc(w.thrown, contains) {
+		return
+	}
+	thrown := func(v *vendor) ruleSet { return v.thrown }
 	if f, ok := w.saidOf(thrown, contains, x.span.EndTimestamp(), x); ok {
 		b.addSign(x.span.TraceID(), traces, f.orError())
 	}

@@ -23,6 +23,7 @@ type watch struct {
 	// validators are the vendors that the answer of an order which succeeded is held against: of those that ask the same
 	// of it, the first.
 	validators []int16
+	thrown     []string // the texts of all their rules for exceptions: most exceptions have none of them
 	targets    targets
 	labels     []label
 	memory     *memory
@@ -75,6 +76,11 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 		asksTheSame := func(i int16) bool { return slices.Equal(w.vendors[i].jwt, v.jwt) }
 		if len(v.jwt) > 0 && !slices.ContainsFunc(w.validators, asksTheSame) {
 			w.validators = append(w.validators, int16(i))
+		}
+		for _, r := range v.thrown {
+			if !slices.Contains(w.thrown, r.contains) {
+				w.thrown = append(w.thrown, r.contains)
+			}
 		}
 		w.vendors = append(w.vendors, v)
 	}

@@ -51,7 +51,7 @@ func TestFigures(t *testing.T) {
 		megabytes, err := b.remembered(span)
 		require.NoError(t, err)
 		assert.Greater(t, megabytes, 3.0, "as many are remembered as may be")
-		assert.Less(t, megabytes, 40.0)
+		assert.Less(t, megabytes, 20.0)
 	}
 	require.NoError(t, b.stop())
 }

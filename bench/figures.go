@@ -27,11 +27,12 @@ func (b *bench) figures(to io.Writer, rounds int) error {
 		return err
 	}
 	batches := mixedSpans(r)
-	var faster, start []float64
+	var faster, dearer, start []float64
 	for range rounds {
 		one := testing.Benchmark(inParallel(b.ctx, ours.ConsumeTraces, batches, 1))
 		two := testing.Benchmark(inParallel(b.ctx, ours.ConsumeTraces, batches, 2))
 		faster = append(faster, one.Extra[perItem]/two.Extra[perItem])
+		dearer = append(dearer, two.Extra[cpuPerItem]/one.Extra[cpuPerItem])
 		start = append(start, float64(testing.Benchmark(startUp).NsPerOp())/1e6)
 	}
 	calls, err := b.remembered(failedCall)
@@ -45,6 +46,7 @@ func (b *bench) figures(to io.Writer, rounds int) error {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight|tabwriter.Debug)
 	fmt.Fprintf(table, "vendor_failure\tmeasured\t\n")
 	fmt.Fprintf(table, "spans that 2 goroutines do while one does one, by the clock, on %d processors\t%.2f\t\n", runtime.GOMAXPROCS(0), median(faster))
+	fmt.Fprintf(table, "processor time of a span while 2 goroutines do them, to that of one\t%.2f\t\n", median(dearer))
 	fmt.Fprintf(table, "start-up with 2,000 URLs of 100 vendors, by the clock\t%.1f ms\t\n", median(start))
 	fmt.Fprintf(table, "memory with limits.traces at its default full, a failed call in each trace\t%.1f MB\t\n", calls)
 	fmt.Fprintf(table, "the same, an order in each trace that still waits for its vendor's call\t%.1f MB\t\n", orders)
@@ -58,6 +60,7 @@ func inParallel(ctx context.Context, consume func(context.Context, ptrace.Traces
 		var next atomic.Int64
 		var failed atomic.Pointer[error]
 		var all sync.WaitGroup
+		before := cpu()
 		for g := range goroutines {
 			own := batches[g*len(batches)/goroutines : (g+1)*len(batches)/goroutines]
 			all.Go(func() {
@@ -74,6 +77,7 @@ func inParallel(ctx context.Context, consume func(context.Context, ptrace.Traces
 		if err := failed.Load(); err != nil {
 			b.Fatal(*err)
 		}
+		b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N*size), cpuPerItem)
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), perItem)
 	}
 }

@@ -207,6 +207,9 @@ func (m *memory) meet(now time.Time, b *batch, d *discovery, caller func(service
 	for i := range b.orders {
 		if id := b.orders[i].trace; !id.IsEmpty() {
 			r := m.keep(now, id)
+			if r.encounters == nil {
+				r.encounters = &encounters{}
+			}
 			for i := range r.strangers {
 				take(&r.strangers[i])
 			}
@@ -220,6 +223,9 @@ func (m *memory) meet(now time.Time, b *batch, d *discovery, caller func(service
 			continue
 		}
 		r := m.keep(now, s.trace)
+		if r.encounters == nil {
+			r.encounters = &encounters{}
+		}
 		switch {
 		case r.isOrder:
 			take(s)

@@ -20,8 +20,8 @@ const maxValue = 1e9
 // impact is what an order was worth, and to whom.
 type impact struct {
 	user   uint64 // a keyed hash: who it was cannot be told from it
-	named  bool
 	value  float64
+	named  bool
 	valued bool
 }
 

@@ -23,26 +23,48 @@ type order struct {
 	span    pcommon.SpanID
 	waits   bool // ownFailure so far: a call that arrives within settle may still decide
 
-	impact     impact
-	unreadable bool // its value
+	unreadable bool // the value of its impact
 	synthetic  synthetic
+	impact     impact
 }
 
 // waitingOrder is a failed order whose count waits for a vendor call.
 type waitingOrder struct {
 	order
-	of       *remembered
-	deadline time.Time
-	decided  bool
+	deadline time.Duration // since the memory was made
+	of       *remembered   // nil once it is decided
+	next     *waitingOrder // of its trace
 }
 
-// remembered is what is kept of a trace.
+// remembered is what is kept of a trace. There may be a hundred thousand, so it is kept small.
 type remembered struct {
 	evidence
-	waiting []*waitingOrder // in order of arrival, as in the queue
+	first, last *waitingOrder // those undecided, in order of arrival, as in the queue
+	*encounters               // with discovery alone
+}
 
-	isOrder   bool       // an order was seen in this trace; with discovery alone
+// encounters are what discovery has seen in a trace.
+type encounters struct {
+	isOrder   bool       // an order
 	strangers []stranger // calls that are a vendor's should an order be seen
+}
+
+// wait adds an order to those that wait.
+func (r *remembered) wait(w *waitingOrder) {
+	if r.first == nil {
+		r.first = w
+	} else {
+		r.last.next = w
+	}
+	r.last = w
+}
+
+// unclaimed returns the calls that are a vendor's should an order be seen.
+func (r *remembered) unclaimed() []stranger {
+	if r.encounters == nil {
+		return nil
+	}
+	return r.strangers
 }
 
 // memory remembers, for traces in which a vendor call failed or an order is undecided, what is held against whom. It
@@ -51,6 +73,7 @@ type remembered struct {
 type memory struct {
 	settle time.Duration
 	half   int // traces a generation
+	made   time.Time
 
 	mu         sync.Mutex
 	young, old map[pcommon.TraceID]*remembered
@@ -63,7 +86,7 @@ type memory struct {
 }
 
 func newMemory(settle time.Duration, limit int) *memory {
-	return &memory{settle: settle, half: max(limit/2, 1), young: map[pcommon.TraceID]*remembered{}}
+	return &memory{settle: settle, half: max(limit/2, 1), made: time.Now(), young: map[pcommon.TraceID]*remembered{}}
 }
 
 // isOrder tells whether an order was seen in a trace.
@@ -71,7 +94,7 @@ func (m *memory) isOrder(id pcommon.TraceID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.get(id)
-	return r != nil && r.isOrder
+	return r != nil && r.encounters != nil && r.isOrder
 }
 
 // recall adds to e what is remembered of the trace of an order.
@@ -83,8 +106,9 @@ func (m *memory) recall(id pcommon.TraceID, e *evidence, names *vendorNames) {
 	defer m.mu.Unlock()
 	if r := m.get(id); r != nil {
 		e.addAll(r.evidence)
-		for i := range r.strangers {
-			if s := &r.strangers[i]; s.reason != reason.None {
+		strangers := r.unclaimed()
+		for i := range strangers {
+			if s := &strangers[i]; s.reason != reason.None {
 				s.vendor = names.discover(s.name)
 				e.add(sign{fault: s.fault, signal: s.signal, isCall: true})
 			}
@@ -111,13 +135,11 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 	for id, e := range found {
 		r := m.keep(now, id)
 		r.addAll(*e)
-		for _, w := range r.waiting {
-			if !w.decided {
-				w.decided = true
-				decided = append(decided, w.settled(&r.evidence))
-			}
+		for w := r.first; w != nil; w = w.next {
+			w.of = nil
+			decided = append(decided, w.settled(&r.evidence))
 		}
-		r.waiting = nil
+		r.first, r.last = nil, nil
 	}
 	for _, o := range orders {
 		if !o.waits || m.settle == 0 || m.closed {
@@ -131,9 +153,8 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 				continue
 			}
 		}
-		r := m.keep(now, o.trace)
-		w := &waitingOrder{order: o, of: r, deadline: now.Add(m.settle)}
-		r.waiting = append(r.waiting, w)
+		w := &waitingOrder{order: o, of: m.keep(now, o.trace), deadline: now.Add(m.settle).Sub(m.made)}
+		w.of.wait(w)
 		if m.queue = append(m.queue, w); len(m.queue) > 2*m.half {
 			decided = m.pop(decided)
 		}
@@ -165,7 +186,7 @@ func (m *memory) keep(now time.Time, id pcommon.TraceID) *remembered {
 	r, ok := m.old[id]
 	if ok {
 		delete(m.old, id)
-		m.strangers += len(r.strangers)
+		m.strangers += len(r.unclaimed())
 	} else {
 		r = &remembered{}
 	}
@@ -181,7 +202,7 @@ func (m *memory) settledBy(now time.Time) []order {
 }
 
 func (m *memory) expire(now time.Time, decided []order) []order {
-	for len(m.queue) > 0 && (m.queue[0].decided || !now.Before(m.queue[0].deadline)) {
+	for len(m.queue) > 0 && (m.queue[0].of == nil || m.queue[0].deadline <= now.Sub(m.made)) {
 		decided = m.pop(decided)
 	}
 	return decided
@@ -194,12 +215,12 @@ func (m *memory) pop(decided []order) []order {
 	if m.queue = m.queue[1:]; len(m.queue) == 0 {
 		m.queue = nil
 	}
-	if !w.decided {
-		w.decided = true
+	if w.of != nil {
 		decided = append(decided, w.order)
 		// It is the first that its trace waits with. A trace that never ends would else keep every order it had.
-		w.of.waiting[0] = nil
-		w.of.waiting = w.of.waiting[1:]
+		if w.of.first = w.next; w.next == nil {
+			w.of.last = nil
+		}
 	}
 	return decided
 }

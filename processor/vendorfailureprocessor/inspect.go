@@ -84,16 +84,18 @@ func (w *watch) inspectServer(x *asked, from *service, b *batch) {
 // inspectClient takes in a CLIENT span that is a call to a vendor, and tags it if it failed.
 func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 	span := x.span
-	url, hasURL := urlOf(span.Attributes())
-	if !hasURL && isStore(span.Attributes()) {
+	url, isNamed, isStore := glance(span.Attributes())
+	if isStore && url == "" {
 		return
 	}
-	if c, ok := w.testStep(span); ok {
-		c.caller = from.caller(w)
-		b.calls = append(b.calls, c)
-		return
+	if isNamed {
+		if c, ok := w.testStep(span); ok {
+			c.caller = from.caller(w)
+			b.calls = append(b.calls, c)
+			return
+		}
 	}
-	if hasURL && x.elsewhere.has(url) {
+	if url != "" && x.elsewhere.has(url) {
 		return
 	}
 	to, ok := addressOf(span.Attributes(), url)

@@ -103,22 +103,23 @@ func (r *requestSpan) readCode(text string) {
 	}
 }
 
-// urlOf returns the URL to which a CLIENT span's request went, where it is told whole.
-func urlOf(attributes pcommon.Map) (string, bool) {
-	v, ok := attributes.Get("url.full")
-	if !ok || v.Type() != pcommon.ValueTypeStr {
-		return "", false
+// glance returns what tells at first sight of most CLIENT spans that they are no call to a vendor: the URL to which the
+// request went, where it is told whole, whether a vendor's name is there, and whether it went to a database. One walk
+// that compares with constants takes half of what a look-up for each takes.
+func glance(attributes pcommon.Map) (url string, isNamed, isStore bool) {
+	for key, v := range attributes.All() {
+		switch key {
+		case "url.full":
+			if v.Type() == pcommon.ValueTypeStr {
+				url = v.Str()
+			}
+		case tagVendor:
+			isNamed = true
+		case "db.system", "db.system.name":
+			isStore = true
+		}
 	}
-	return v.Str(), true
-}
-
-// isStore tells whether a CLIENT span is a call to a database. Most that tell no URL are.
-func isStore(attributes pcommon.Map) bool {
-	if _, ok := attributes.Get("db.system"); ok {
-		return true
-	}
-	_, ok := attributes.Get("db.system.name")
-	return ok
+	return url, isNamed, isStore
 }
 
 // addressOf returns where the request of a CLIENT span went that is no call to a database.

@@ -32,7 +32,7 @@ run: $(COLLECTOR) ## start a Collector for JWT Pizza
 	@echo "  traces, OTLP/HTTP: http://localhost:$${OTLP_HTTP_PORT:-4318}/v1/traces"
 	@echo "A test order is placed each minute at $${PIZZA_URL:-http://localhost:3000} by the user PROBE_EMAIL with PROBE_PASSWORD."
 	@echo "The derived metrics are at http://localhost:$${METRICS_PORT:-8888}/metrics. Ctrl-C stops."
-	@exec $(COLLECTOR) --config examples/jwt-pizza.yaml
+	@GOMEMLIMIT=$${GOMEMLIMIT:-440MiB} exec $(COLLECTOR) --config examples/jwt-pizza.yaml
 
 build: $(COLLECTOR) ## build the Collector, dist/otelcol-vendorfailure, if anything it is made of changed
 	@echo "$(COLLECTOR) is up to date"

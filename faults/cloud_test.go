@@ -49,6 +49,7 @@ type cloud struct {
 	orders  map[string]map[int]string // by signal: orders that arrived, and their outcomes
 	twice   int                       // orders that arrived again
 	total   map[string]int            // arrivals by signal and outcome, those that arrived again included
+	largest int                       // bytes of a request with spans or records, not compressed
 	pushed  map[string]pmetric.Metrics
 
 	// What came with a push: the account of shop, if there is one, when it arrived. Pushes go on to forward, if given.
@@ -183,6 +184,11 @@ func (c *cloud) keep(r *http.Request) error {
 		if body, err = io.ReadAll(unzip); err != nil {
 			return err
 		}
+	}
+	if !isMetrics(r.URL.Path) {
+		c.mu.Lock()
+		c.largest = max(c.largest, len(body))
+		c.mu.Unlock()
 	}
 	// On the wire a request is the same as the data in it.
 	switch {

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -66,6 +67,19 @@ func TestCloudDown(t *testing.T) {
 			assert.Equal(t, 1, cloud.instances())
 		})
 	}
+}
+
+// TestLargeToCloud: a request that is larger than servers take at least reaches Grafana Cloud in several that are not.
+func TestLargeToCloud(t *testing.T) {
+	t.Parallel()
+	cloud, shop := newCloud(t), newShop()
+	shop.padding = strings.Repeat("x", 2<<10)
+	collector := start(t, cloud)
+	require.NoError(t, shop.tell(t.Context(), "traces", collector, shop.take(6000))) // 9,000 spans, 18 MB
+	require.NoError(t, shop.tell(t.Context(), "logs", collector, shop.take(4000)))
+	require.NoError(t, collector.Stop())
+	agree(t, shop, cloud)
+	assert.Less(t, cloud.largest, 4<<20)
 }
 
 func behaving(conduct conduct) func(*cloud) {

@@ -123,8 +123,8 @@ func (c *crowd) send(t *testing.T, to *builtcollector.Collector, senders int, go
 		url, kind string
 		body      []byte
 	}{
-		"traces": {to.OTLP + "/v1/traces", "application/x-protobuf", spans(many)},
-		"logs":   {to.Loki + "/loki/api/v1/push", "application/json", lines(many)},
+		"traces": {to.OTLP + "/v1/traces", "application/x-protobuf", spans(many, "")},
+		"logs":   {to.Loki + "/loki/api/v1/push", "application/json", lines(many, "")},
 	} {
 		for range senders {
 			all.Go(func() {

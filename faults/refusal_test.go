@@ -22,10 +22,6 @@ import (
 const unbuffered = `
 exporters:
   otlp_http/grafana_cloud: {sending_queue: {enabled: false}, retry_on_failure: {enabled: false}, timeout: 60s}
-service:
-  pipelines:
-    traces: {processors: [memory_limiter, vendor_failure]}
-    logs: {processors: [memory_limiter, vendor_failure]}
 `
 
 // TestRefusedAtRandom: what is refused behind the Collector and sent again by a real exporter counts once.
@@ -86,7 +82,7 @@ func TestFull(t *testing.T) {
 	collector := start(t, cloud, unbuffered, `
 exporters:
   otlp_http/grafana_cloud:
-    sending_queue: {enabled: true, queue_size: 3, num_consumers: 1}
+    sending_queue: {enabled: true, sizer: requests, queue_size: 3, num_consumers: 1, batch: null}
     retry_on_failure: {enabled: true, initial_interval: 20ms, max_interval: 100ms, max_elapsed_time: 0}
 `)
 	var senders sync.WaitGroup
@@ -119,9 +115,10 @@ func TestBatchDrops(t *testing.T) {
 	collector := start(t, cloud, `
 exporters:
   otlp_http/grafana_cloud:
-    sending_queue: {queue_size: 3, num_consumers: 1}
+    sending_queue: {sizer: requests, queue_size: 3, num_consumers: 1, batch: null}
     retry_on_failure: {initial_interval: 20ms, max_interval: 100ms}
 processors: {batch: {send_batch_size: 1}}
+service: {pipelines: {traces: {processors: [memory_limiter, vendor_failure, batch]}}}
 `)
 	for range 50 {
 		require.NoError(t, shop.tell(t.Context(), "traces", collector, shop.take(4)))
@@ -235,7 +232,7 @@ func byGRPC(t *testing.T, to *builtcollector.Collector, orders []int) error {
 	require.NoError(t, err)
 	defer connection.Close()
 	request := ptraceotlp.NewExportRequest()
-	require.NoError(t, request.UnmarshalProto(spans(orders)))
+	require.NoError(t, request.UnmarshalProto(spans(orders, "")))
 	_, err = ptraceotlp.NewGRPCClient(connection).Export(t.Context(), request)
 	return err
 }

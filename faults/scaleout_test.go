@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -39,19 +41,27 @@ type tiers struct {
 // newTiers starts three gateways, with changes laid over their configuration, and two agents.
 func newTiers(t testing.TB, config string, to *cloud, changes ...string) *tiers {
 	x := &tiers{cloud: to, config: config, changes: changes}
-	var gateways []string
 	for n := range 3 {
 		address, err := process.FreeAddress()
 		require.NoError(t, err)
 		x.ports = append(x.ports, address[strings.LastIndex(address, ":")+1:])
 		x.storage = append(x.storage, t.TempDir())
 		x.gateways = append(x.gateways, x.gateway(t, n))
-		gateways = append(gateways, fmt.Sprintf("GATEWAY_%d=%s", n+1, address))
 	}
 	for range 2 {
-		x.agents = append(x.agents, startWith(t, "examples/scale-out/agent.yaml", gateways))
+		x.agents = append(x.agents, x.agent(t))
 	}
 	return x
+}
+
+// agent starts an agent, with changes laid over its configuration.
+func (x *tiers) agent(t testing.TB, changes ...string) *builtcollector.Collector {
+	t.Helper()
+	var gateways []string
+	for n, port := range x.ports {
+		gateways = append(gateways, fmt.Sprintf("GATEWAY_%d=127.0.0.1:%s", n+1, port))
+	}
+	return startWith(t, "examples/scale-out/agent.yaml", gateways, changes...)
 }
 
 // gateway starts the nth gateway, or its successor.
@@ -197,6 +207,84 @@ func TestTraceMeets(t *testing.T) {
 	}
 }
 
+// TestLarge: a request of many megabytes goes through agents and gateways whole, though it is more than servers take by
+// gRPC unless told otherwise, and reaches Grafana Cloud in requests that are not.
+func TestLarge(t *testing.T) {
+	for _, tc := range []struct {
+		signal  string
+		orders  int
+		padding int
+	}{
+		{"traces", 6000, 2 << 10}, // 9,000 spans
+		{"logs", 4000, 4 << 10},
+	} {
+		t.Run(tc.signal, func(t *testing.T) {
+			t.Parallel()
+			cloud, shop := newCloud(t), newShop()
+			shop.padding = strings.Repeat("x", tc.padding)
+			x := newTiers(t, "examples/scale-out/gateway.yaml", cloud, toShop)
+			require.NoError(t, shop.tell(t.Context(), tc.signal, x.agents[0], shop.take(tc.orders)))
+			x.settled(t)
+			x.stop(t)
+			agree(t, shop, cloud)
+			assert.Less(t, cloud.largest, 4<<20)
+		})
+	}
+}
+
+// TestGatewayAway: while one of three gateways is away, an agent keeps its part until it has no room for more. It then
+// refuses whole requests: nothing that another gateway had taken already is repeated to it. When the gateway is back,
+// senders that repeat what was refused get everything through, once.
+func TestGatewayAway(t *testing.T) {
+	t.Parallel()
+	cloud, shop := newCloud(t), newShop()
+	shop.padding = strings.Repeat("x", 4<<10)
+	x := newTiers(t, "examples/scale-out/gateway.yaml", cloud, toShop)
+	// Room for little, lest the test take long. What holds for it holds for the shipped limit, if that is reached first.
+	shipped := settings(t, "examples/scale-out/agent.yaml")
+	queue := "exporters::load_balancing::protocol::otlp::sending_queue::"
+	require.Equal(t, "bytes", shipped.Get(queue+"sizer"))
+	require.GreaterOrEqual(t, shipped.Get(queue+"queue_size"), shipped.Get("processors::memory_limiter::limit_mib").(int)<<20)
+	x.agents = append(x.agents, x.agent(t, "{processors: {memory_limiter: {limit_mib: 96, spike_limit_mib: 32}}}"))
+	agent := x.agents[2]
+	require.NoError(t, x.gateways[1].Stop())
+	var refused []func() error
+	for n := 0; len(refused) < 20; n++ {
+		require.Less(t, n, 10000, "it is full at last")
+		signal, orders := []string{"traces", "logs"}[n%2], shop.take(100)
+		if shop.tell(t.Context(), signal, agent, orders) != nil {
+			refused = append(refused, func() error { return shop.tellUntilTaken(t.Context(), signal, agent, orders) })
+		}
+	}
+	kept := shop.total()
+	assert.Equal(t, []int{http.StatusServiceUnavailable}, slices.Collect(maps.Keys(shop.refusals())))
+
+	x.gateways[1] = x.gateway(t, 1)
+	for _, again := range refused {
+		require.NoError(t, again())
+	}
+	require.Eventually(t, func() bool { return assert.ObjectsAreEqual(shop.accepted(), cloud.arrived()) }, patience, often, "all of it arrives")
+	x.stop(t)
+	agree(t, shop, cloud)
+	assert.Zero(t, cloud.twice)
+	t.Logf("%d orders taken until the agent was full, %d in all", kept, shop.total())
+}
+
+// TestTooLarge: a span that fills a request of its own, as large as agents take it, reaches its gateway and is counted. It
+// is more than one request to Grafana Cloud may hold: it ends there.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	cloud, shop := newCloud(t), newShop()
+	x := newTiers(t, "examples/scale-out/gateway.yaml", cloud, toShop)
+	own := shop.take(3)[2:] // one span
+	shop.padding = strings.Repeat("x", 19<<20)
+	require.NoError(t, shop.tell(t.Context(), "traces", x.agents[0], own))
+	x.settled(t)
+	x.stop(t)
+	assert.Equal(t, map[string]int{"traces own_failure": 1}, cloud.counted())
+	assert.Empty(t, cloud.arrived())
+}
+
 // TestRecordsOfATrace: records with a trace id are spread by it, but by another hash than spans. So the record of a call
 // meets the span of its order by chance, one time in three here, and each signal is judged by its own evidence.
 func TestRecordsOfATrace(t *testing.T) {
@@ -284,16 +372,23 @@ func TestGatewayReplaced(t *testing.T) {
 // vendorsOf lays the vendors of one of the examples over another.
 func vendorsOf(t testing.TB, config string) string {
 	t.Helper()
+	conf := settings(t, config)
+	return marshal(map[string]any{"processors": map[string]any{"vendor_failure": map[string]any{
+		"vendors": conf.Get("processors::vendor_failure::vendors"),
+		"outage":  conf.Get("processors::vendor_failure::outage"),
+	}}})
+}
+
+// settings are those of one of the repository's configurations.
+func settings(t testing.TB, config string) *confmap.Conf {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, config))
 	require.NoError(t, err)
 	retrieved, err := confmap.NewRetrievedFromYAML(text)
 	require.NoError(t, err)
 	conf, err := retrieved.AsConf()
 	require.NoError(t, err)
-	return marshal(map[string]any{"processors": map[string]any{"vendor_failure": map[string]any{
-		"vendors": conf.Get("processors::vendor_failure::vendors"),
-		"outage":  conf.Get("processors::vendor_failure::outage"),
-	}}})
+	return conf
 }
 
 // ask gives the values that a Prometheus finds, by one of their labels.

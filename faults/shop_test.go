@@ -31,7 +31,8 @@ func outcome(order int) string { return outcomes[order%len(outcomes)] }
 
 // shop tells a Collector of orders, each of them by one signal, and keeps the account of what was taken.
 type shop struct {
-	client *http.Client
+	client  *http.Client
+	padding string // each span and each line has this beside
 
 	mu      sync.Mutex
 	orders  int                     // numbers given
@@ -73,9 +74,9 @@ func (s *shop) tell(ctx context.Context, signal string, to *builtcollector.Colle
 	url, kind, body := to.OTLP+"/v1/traces", "application/x-protobuf", []byte(nil)
 	switch signal {
 	case "traces":
-		body = spans(orders)
+		body = spans(orders, s.padding)
 	case "logs":
-		url, kind, body = to.Loki+"/loki/api/v1/push", "application/json", lines(orders)
+		url, kind, body = to.Loki+"/loki/api/v1/push", "application/json", lines(orders, s.padding)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
@@ -145,8 +146,8 @@ func (s *shop) refusals() map[int]int {
 }
 
 // spans is an OTLP request with the trace of each order: its SERVER span and, unless it never got so far, that of the
-// call to the vendor.
-func spans(orders []int) []byte {
+// call to the vendor. Each has the padding beside.
+func spans(orders []int, padding string) []byte {
 	td := ptrace.NewTraces()
 	rs := td.ResourceSpans().AppendEmpty()
 	rs.Resource().Attributes().PutStr("service.name", "shop")
@@ -157,11 +158,13 @@ func spans(orders []int) []byte {
 			call := to.AppendEmpty()
 			describe(call, ptrace.SpanKindClient, id, statuses[outcome(order)])
 			call.Attributes().PutStr("url.full", vendorURL)
+			pad(call, padding)
 		}
 		server := to.AppendEmpty()
 		describe(server, ptrace.SpanKindServer, id, statuses[outcome(order)])
 		server.Attributes().PutStr("http.route", "/api/order")
 		server.Attributes().PutStr("url.path", "/api/order")
+		pad(server, padding)
 	}
 	marshaler := ptrace.ProtoMarshaler{}
 	body, err := marshaler.MarshalTraces(td)
@@ -186,6 +189,12 @@ func describe(span ptrace.Span, kind ptrace.SpanKind, id pcommon.TraceID, status
 	}
 }
 
+func pad(span ptrace.Span, padding string) {
+	if padding != "" {
+		span.Attributes().PutStr("padding", padding)
+	}
+}
+
 // traceID spreads the numbers of orders, as load balancing by trace id wants it, and holds them.
 func traceID(order int) pcommon.TraceID {
 	var id pcommon.TraceID
@@ -194,8 +203,8 @@ func traceID(order int) pcommon.TraceID {
 	return id
 }
 
-// lines is a Loki push with the line of each order, as a JWT Pizza logger writes it.
-func lines(orders []int) []byte {
+// lines is a Loki push with the line of each order, as a JWT Pizza logger writes it, and the padding beside.
+func lines(orders []int, padding string) []byte {
 	var values [][2]string
 	for _, order := range orders {
 		answer := map[string]string{
@@ -207,7 +216,7 @@ func lines(orders []int) []byte {
 		values = append(values, [2]string{strconv.FormatInt(time.Now().UnixNano(), 10), marshal(map[string]any{
 			"authorized": true, "method": "POST", "path": "/api/order", "statusCode": statuses[outcome(order)],
 			"reqBody": marshal(map[string]any{"order": order, "items": []map[string]any{{"price": 0.05}}}),
-			"resBody": answer,
+			"resBody": answer, "padding": padding,
 		})})
 	}
 	return []byte(marshal(map[string]any{"streams": []map[string]any{{

@@ -12,8 +12,11 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/monitoring"
 )
 
-// alertName is the alert that a drill makes happen.
-const alertName = "VendorOutage"
+// alertName is the alert that a drill makes happen. In an announced window it shows and wakes nobody, which is no page.
+const (
+	alertName = "VendorOutage"
+	severity  = "page"
+)
 
 // drill sends synthetic calls and watches the alert. Of its watchers, prometheus, alertmanager and webhook, one at least
 // is there.
@@ -44,7 +47,7 @@ func (d *drill) run(ctx context.Context) error {
 	fmt.Fprintf(d.to, "Sending synthetic calls to %s that fail (%s)\n", d.vendor, d.calls.reason)
 	hops, err := d.sendUntil(ctx, true, "first failed synthetic call", d.arrived)
 	if err != nil {
-		return fmt.Errorf("no %s arrived: %w", alertName, err)
+		return fmt.Errorf("no %s of severity %s arrived: %w", alertName, severity, err)
 	}
 	d.print(hops)
 
@@ -73,6 +76,14 @@ func (d *drill) mayBegin(ctx context.Context) error {
 		}
 		if !slices.Contains(names, d.vendor) {
 			return fmt.Errorf("-vendor %s: Prometheus has a vendor_outage of %q only; write one of these, or see that the Collector's metrics arrive", d.vendor, names)
+		}
+		// As long as the rules look back at a window.
+		planned, err := d.prometheus.Query(ctx, fmt.Sprintf("max_over_time(vendor_planned{vendor_name=%q}[3m]) == 1", d.vendor))
+		if err != nil {
+			return fmt.Errorf("prometheus: %w", err)
+		}
+		if len(planned) > 0 {
+			return fmt.Errorf("a window of %s's is announced, in which nobody is paged; wait until three minutes after it ends", d.vendor)
 		}
 	}
 	if hops, done, err := d.arrived(ctx, time.Time{}); err != nil {
@@ -298,7 +309,7 @@ func (d *drill) told(status string, since time.Time) (monitoring.Alert, monitori
 }
 
 func (d *drill) is(labels map[string]string) bool {
-	return labels["alertname"] == alertName && labels["vendor_name"] == d.vendor
+	return labels["alertname"] == alertName && labels["severity"] == severity && labels["vendor_name"] == d.vendor
 }
 
 // print writes the steps with the seconds since the first and since the one before.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/goleak"
 
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/monitoring"
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/process"
 )
 
@@ -174,6 +176,33 @@ $`, out.String())
 	inOrder(t, out.String(), 5)
 }
 
+// In an announced window the alert shows and pages nobody: a drill that took it for the page would prove nothing.
+func TestDrillInAnnouncedWindow(t *testing.T) {
+	t.Parallel()
+	o := quick(t)
+	const outage = "outage: {recovery: 2s}"
+	o.config = rewrite(t, o.out, o.config, outage, fmt.Sprintf("%s\n    planned: [{vendor: pizza-factory, from: %s, to: %s, note: chaos test}]",
+		outage, time.Now().Add(-time.Minute).UTC().Format(time.RFC3339), time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
+	own, err := start(t.Context(), o, io.Discard)
+	require.NoError(t, err)
+	defer own.kill()
+
+	o.collector, o.prometheus = own.collector.OTLP, own.prometheus.URL
+	require.ErrorContains(t, run(t.Context(), o, io.Discard), "a window of pizza-factory's is announced, in which nobody is paged; wait until three minutes after it ends")
+
+	// Alertmanager knows of no windows: it has the alert, seconds before it tells it, which is not the one that is waited for.
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	go func() {
+		_, _, err := own.webhook.Wait(ctx, func(a monitoring.Alert) bool { return a.Labels["alertname"] == alertName })
+		cancel(fmt.Errorf("%w after the announced alert was told", cmp.Or(err, context.Canceled)))
+	}()
+	d := &drill{vendor: o.vendor, to: io.Discard, within: o.within, alertmanager: own.alertmanager,
+		calls: &calls{vendor: o.vendor, reason: "error", collector: o.collector, every: 100 * time.Millisecond}}
+	require.ErrorContains(t, d.run(ctx), "no VendorOutage of severity page arrived: context canceled after the announced alert was told")
+	assert.Equal(t, "/announced", own.webhook.Notifications()[len(own.webhook.Notifications())-1].Path)
+}
+
 // sendForCustomer sends an order that succeeds and that somebody waits for.
 func sendForCustomer(t *testing.T, collector string) {
 	t.Helper()
@@ -229,7 +258,7 @@ func TestFaults(t *testing.T) {
 	}))
 	defer refusing.Close()
 	for _, row := range []struct{ args, says string }{
-		{"-collector " + refusing.URL + " -alertmanager " + refusing.URL, `no VendorOutage arrived: the Collector does not take synthetic calls: ` + refusing.URL + `/v1/traces answers 404 Not Found: "no\n"`},
+		{"-collector " + refusing.URL + " -alertmanager " + refusing.URL, `no VendorOutage of severity page arrived: the Collector does not take synthetic calls: ` + refusing.URL + `/v1/traces answers 404 Not Found: "no\n"`},
 		{"-collector " + refusing.URL + " -prometheus " + refusing.URL, "prometheus: /api/v1/query answers 404 Not Found: no"},
 		{"-collector " + refusing.URL + " -listen nowhere", "-listen: listen tcp: address nowhere: missing port in address"},
 		{"-rules none.yaml -out " + t.TempDir(), "rules: stat "},
@@ -252,7 +281,7 @@ func TestNothingArrives(t *testing.T) {
 	defer taking.Close()
 	o, err := parse(strings.Fields(fmt.Sprintf("-collector %s -alertmanager %s -within 700ms", taking.URL, taking.URL)), io.Discard)
 	require.NoError(t, err)
-	require.ErrorContains(t, run(t.Context(), o, io.Discard), "no VendorOutage arrived: waited for 700ms")
+	require.ErrorContains(t, run(t.Context(), o, io.Discard), "no VendorOutage of severity page arrived: waited for 700ms")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

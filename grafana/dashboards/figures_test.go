@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each case is what a panel shows at minute 20 of an hour-long range, of samples every 15 s: a counter that grows by 5
-// a sample grows by 20 a minute.
+// Each case is what a panel shows at minute 20 of an hour-long range, of samples every 15 s where it does not say: a
+// counter that grows by 5 a sample grows by 20 a minute.
 func TestFigures(t *testing.T) {
 	const (
 		of    = `vendor_outcome="vendor_failure", vendor_failure_reason="error", vendor_caller="shop"`
@@ -27,6 +28,7 @@ func TestFigures(t *testing.T) {
 		panel  Panel
 		series string // one a line
 		choice string // of variables, where they differ from all vendors, a for one, and no synthetic orders
+		every  string // a sample
 		want   string // labels, where there are any, and value
 	}{
 		{name: "down since minute 15", panel: panelOf(health, panelDownFor),
@@ -78,6 +80,12 @@ func TestFigures(t *testing.T) {
 			series: blame + `, vendor_signal="logs"} 0x20 1+1x69` + "\n" + blame + `, vendor_signal="traces"} 0x24 1+1x65`, want: `330000`},
 		{name: "the last failed order", panel: panelOf(incident, panelLastFailed),
 			series: blame + `, vendor_signal="logs"} 0x20 1+1x5 6x60`, want: `420000`},
+		{name: "the first of two callers", panel: panelOf(incident, panelFirstFailed),
+			series: blame + `, vendor_signal="logs"} 0x20 1+1x69` + "\n" + strings.Replace(blame, `"shop"`, `"kiosk"`, 1) + `, vendor_signal="logs"} 0x24 1+1x65`, want: `330000`},
+		{name: "the first of once a minute", panel: panelOf(incident, panelFirstFailed), every: "1m",
+			series: blame + `, vendor_signal="logs"} 0x5 1+1x14`, want: `360000`},
+		{name: "the last of once a minute", panel: panelOf(incident, panelLastFailed), every: "1m",
+			series: blame + `, vendor_signal="logs"} 0x5 1+1x1 2x14`, want: `450000`},
 		{name: "what was rejected is not lost", panel: panelOf(incident, panelFirstFailed),
 			series: strings.Replace(blame, `"error"`, `"rejected"`, 1) + `, vendor_signal="logs"} 0x20 1+1x69`, want: ``},
 		{name: "found", panel: panelOf(incident, panelFound), series: `vendor_outage{vendor_name="a"} 0x39 1x10 0x40`, want: `{vendor_name="a"} 600000`},
@@ -85,7 +93,14 @@ func TestFigures(t *testing.T) {
 		{name: "time down", panel: panelOf(incident, panelDowntime), series: `vendor_outage{vendor_name="a"} 0x39 1x9 0x40`, want: `{vendor_name="a"} 150`},
 		{name: "a third was lost", panel: panelOf(incident, panelShareLost),
 			series: good + `, vendor_signal="logs"} 0+2x90` + "\n" + blame + `, vendor_signal="logs"} 0+1x90`, want: `0.333333`},
+		{name: "a step of annotations between two samples", panel: Panel{Targets: []Target{windows().List[0].Target}}, every: "45s",
+			series: `vendor_outage{vendor_name="a"} 0x10 1x20`, want: `{vendor_name="a"} 1`},
 		{name: "peak", panel: panelOf(incident, panelPeak), series: blame + `, vendor_signal="logs"} 0x20 5+5x19 100x50`, want: `20`},
+		{name: "the peak of two callers in the signal that tells of more", panel: panelOf(incident, panelPeak),
+			series: blame + `, vendor_signal="logs"} 0x20 5+5x19 100x50` + "\n" + strings.Replace(blame, `"shop"`, `"kiosk"`, 1) + `, vendor_signal="logs"} 0x20 5+5x19 100x50` + "\n" +
+				blame + `, vendor_signal="traces"} 0x20 5+5x19 100x50`, want: `40`},
+		{name: "the peak of once a minute", panel: panelOf(incident, panelPeak), every: "1m",
+			series: blame + `, vendor_signal="logs"} 0x5 20+20x4 100x10`, want: `20`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			choice := map[string]string{"vendor": ".+", "caller": ".+", "synthetic": "no"}
@@ -95,7 +110,7 @@ func TestFigures(t *testing.T) {
 			if name, value, ok := strings.Cut(c.choice, "="); ok {
 				choice[name] = value
 			}
-			stored := promqltest.LoadedStorage(t, "load 15s\n\t"+strings.ReplaceAll(c.series, "\n", "\n\t"))
+			stored := promqltest.LoadedStorage(t, "load "+cmp.Or(c.every, "15s")+"\n\t"+strings.ReplaceAll(c.series, "\n", "\n\t"))
 			engine := promqltest.NewTestEngine(t, false, 5*time.Minute, 1e6)
 			query, err := engine.NewInstantQuery(t.Context(), stored, nil, fill(c.panel.Targets[0].Expr, choice, time.Minute, time.Hour), time.Unix(20*60, 0))
 			require.NoError(t, err)

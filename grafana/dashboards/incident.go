@@ -31,10 +31,11 @@ func vendorIncident() Dashboard {
 	const (
 		ofThis = `vendor_name="$vendor", vendor_caller=~"$caller", user_agent_synthetic_type=~"|$synthetic"`
 		failed = ofThis + `, ` + lost
-		// The times at which orders failed.
-		failing = `timestamp(sum by (vendor_signal) (increase(vendor_orders_total{` + failed + `}[$__rate_interval])) > 0)[$__range:30s]`
-		down    = `max by (vendor_name) (vendor_outage{vendor_name="$vendor"})`
+		down   = `max by (vendor_name) (vendor_outage{vendor_name="$vendor"})`
 	)
+	lostEachMinute := lastMinute("vendor_orders_total", "", failed)
+	// The times at which orders failed.
+	failing := `timestamp((` + lostEachMinute + `) > 0)[$__range:30s]`
 	return Dashboard{
 		UID: "vendor-incident", Title: "Vendor incident", Tags: []string{"vendor_failure"}, SchemaVersion: schemaVersion, Version: 1,
 		Description:  "One vendor, one window: the timeline and the figures that an incident report needs, the traces and the log lines behind them.",
@@ -61,14 +62,14 @@ func vendorIncident() Dashboard {
 				mapped("/^test order/", testOrderStates).mapped("/^announced$/", announcedStates).
 				at(panelTimeline, 0, 0, 24, 6),
 
-			finely(stat("First failed order", "In the time range, to half a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
-				query{`min(min_over_time(` + failing + `)) * 1000`, "first failed order"})).
+			stat("First failed order", "In the time range, to half a minute, or to one and a half where metrics come once a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
+				query{`min_over_time(` + failing + `) * 1000`, "first failed order"}).
 				noData("none failed").at(panelFirstFailed, 0, 6, 4, 4),
 			stat("Outage found", "When the vendor was first told to be down in the time range, to 15 seconds. From the first failed order to here is what detection took.", "dateTimeAsIso",
 				query{`min_over_time(timestamp(` + down + ` == 1)[$__range:15s]) * 1000`, "found"}).
 				noData("no outage").at(panelFound, 4, 6, 4, 4),
-			finely(stat("Last failed order", "In the time range, late by a minute and a half at the most; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
-				query{`max(max_over_time(` + failing + `)) * 1000`, "last failed order"})).
+			stat("Last failed order", "In the time range, late by a minute and a half at the most, or by two where metrics come once a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
+				query{`max_over_time(` + failing + `) * 1000`, "last failed order"}).
 				noData("none failed").at(panelLastFailed, 8, 6, 4, 4),
 			stat("Last seen down", "When the vendor was last told to be down in the time range, to 15 seconds. An outage ends when no failure was seen for outage.recovery.", "dateTimeAsIso",
 				query{`max_over_time(timestamp(` + down + ` == 1)[$__range:15s]) * 1000`, "last seen down"}).
@@ -95,8 +96,8 @@ func vendorIncident() Dashboard {
 			withDecimals(stat("Share of orders lost", "Of the orders that could have succeeded: those that did, and those that the vendor broke. In the whole time range, so drag it over the incident.", "percentunit",
 				query{inRange("vendor_orders_total", "", failed) + ` / (` + inRange("vendor_orders_total", "", ofOrders+`, vendor_outcome="success"`) + ` + ` + inRange("vendor_orders_total", "", failed) + `)`, "lost"}), 1).
 				at(panelShareLost, 16, 10, 4, 4),
-			finely(stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
-				query{`max_over_time((` + perMinute("vendor_orders_total", "", failed) + `)[$__range:$__rate_interval])`, "peak"})).
+			stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
+				query{`max_over_time((` + lostEachMinute + `)[$__range:1m])`, "peak"}).
 				at(panelPeak, 20, 10, 4, 4),
 
 			shares("Reasons", "Failed orders of the time range by reason, to a few: increase() estimates. The line of the outage below has them exactly.", "none",

@@ -277,13 +277,19 @@ func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
 	if err != nil {
 		return append(faults, err.Error())
 	}
-	parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+	parser.Inspect(expr, func(node parser.Node, path []parser.Node) error {
 		switch e := node.(type) {
 		case *parser.Call:
 			if matrix, ok := e.Args[0:min(1, len(e.Args))], false; len(matrix) == 1 {
 				_, ok = matrix[0].(*parser.MatrixSelector)
 				if ok && slices.Contains([]string{"rate", "irate", "increase", "delta"}, e.Func.Name) {
-					if of := matrix[0].(*parser.MatrixSelector).Range; of != rateInterval && of != timeRange {
+					of := matrix[0].(*parser.MatrixSelector).Range
+					stepped := slices.ContainsFunc(path, func(n parser.Node) bool { _, ok := n.(*parser.SubqueryExpr); return ok })
+					// How long $__rate_interval is, for the one point that a figure has, is for nobody to know.
+					if stepped && of == rateInterval {
+						fault("%s: over $__rate_interval within a subquery", e)
+					}
+					if !stepped && of != rateInterval && of != timeRange {
 						fault("%s: neither over $__rate_interval nor $__range", e)
 					}
 				}
@@ -408,6 +414,7 @@ func TestLintFinds(t *testing.T) {
 		{"no component declares a label vendor", expr(`vendor_outage{vendor="x"}`)},
 		{"there is no variable vendors", expr(`vendor_outage{vendor_name=~"$vendors"}`)},
 		{"neither over $__rate_interval nor $__range", expr(`rate(vendor_outages_total[5m])`)},
+		{"over $__rate_interval within a subquery", expr(`max_over_time(rate(vendor_outages_total[$__rate_interval])[$__range:1m])`)},
 		{"it adds signals", expr(`sum(rate(vendor_orders_total[$__rate_interval]))`)},
 		{"it adds signals", expr(`sum without (vendor_signal) (vendor_calls_total)`)},
 		{`vendor_outcome is never "failed"`, expr(`vendor_orders_total{vendor_outcome="failed"}`)},

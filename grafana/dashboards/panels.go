@@ -106,16 +106,6 @@ func stat(title, description, unit string, queries ...query) Panel {
 	}
 }
 
-// finely keeps $__rate_interval at a minute, over up to five days: Grafana takes it from the number of points, whether or
-// not a query gives more than one, to at most 11000, and from the interval of the data source, which can be a minute.
-func finely(p Panel) Panel {
-	p.MaxDataPoints = 11000
-	for i := range p.Targets {
-		p.Targets[i].Interval = "15s"
-	}
-	return p
-}
-
 var lastValue = Reduce{Calcs: []string{"lastNotNull"}}
 
 // colored gives the figure the last color whose bound it reaches: first, then pairs of bound and color.

@@ -19,6 +19,13 @@ func perMinute(counter, by, selector string) string {
 	return fmt.Sprintf(`max without (vendor_signal) (sum by (%svendor_signal) (rate(%s{%s}[$__rate_interval]))) * 60`, by, counter, selector)
 }
 
+// lastMinute is the same of the last minute or, of series that come once a minute, of the last two: one sample shows no
+// increase. $__rate_interval would not do for a figure of the whole range, for it grows with the range and with what is
+// on the screen.
+func lastMinute(counter, by, selector string) string {
+	return fmt.Sprintf(`max without (vendor_signal) (sum by (%svendor_signal) (rate(%[2]s{%[3]s}[1m]) or rate(%[2]s{%[3]s}[2m]))) * 60`, by, counter, selector)
+}
+
 // inRange is how many a counter counted within the dashboard's range, by the same rule.
 func inRange(counter, by, selector string) string {
 	return fmt.Sprintf(`max without (vendor_signal) (sum by (%svendor_signal) (increase(%s{%s}[$__range])))`, by, counter, selector)

@@ -72,14 +72,15 @@ func syntheticVariable() Variable {
 	}
 }
 
-// windows marks outages and announced windows. Grafana asks for a hundred steps only, so each looks back to the one before.
+// windows marks outages and announced windows. Grafana asks for a hundred steps only, so each looks back to the one before,
+// or to the newest sample where that is older.
 func windows() AnnotationList {
 	of := func(name, color, metric, text string) Annotation {
 		return Annotation{
 			Name: name, DataSource: prometheus, Enable: true, IconColor: color,
 			Target: Target{
 				RefID: name, DataSource: prometheus, Range: true, EditorMode: "code", Interval: "15s",
-				Expr: `max by (vendor_name) (max_over_time(` + metric + `{vendor_name=~"$vendor"}[$__interval])) > 0`,
+				Expr: `max by (vendor_name) (max_over_time(` + metric + `{vendor_name=~"$vendor"}[$__interval]) or ` + metric + `{vendor_name=~"$vendor"}) > 0`,
 			},
 			TagKeys: "vendor_name", TitleFormat: "{{vendor_name}}", TextFormat: text,
 		}

@@ -52,10 +52,7 @@ type cloud struct {
 	largest int                       // bytes of a request with spans or records, not compressed
 	pushed  map[string]pmetric.Metrics
 
-	// What came with a push: the account of shop, if there is one, when it arrived. Pushes go on to forward, if given.
-	shop    *shop
-	forward string
-	taken   []map[string]int
+	forward string // where pushes go on to, if given
 }
 
 func newCloud(t testing.TB) *cloud {
@@ -268,9 +265,6 @@ func (c *cloud) keepMetrics(md pmetric.Metrics) {
 		id, _ := rm.Resource().Attributes().Get("service.instance.id")
 		c.pushed[id.AsString()] = md
 	}
-	if c.shop != nil {
-		c.taken = append(c.taken, c.shop.accepted())
-	}
 }
 
 // arrived is how many orders arrived, by signal and outcome, each of them once.
@@ -301,11 +295,17 @@ func (c *cloud) counted(instances ...string) map[string]int {
 	return counts
 }
 
-// pushes gives for each push of metrics what the shop's account was when it arrived.
-func (c *cloud) pushes() []map[string]int {
+// zeros are the series of vendor.orders that an instance's last push had at zero, by signal and outcome.
+func (c *cloud) zeros(instance string) map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.taken)
+	zeros := map[string]int{}
+	for _, point := range points(c.pushed[instance], "vendor.orders") {
+		if point.IntValue() == 0 {
+			zeros[label(point, "vendor.signal")+" "+label(point, "vendor.outcome")]++
+		}
+	}
+	return zeros
 }
 
 // began is when each instance's counters of orders started, by their own account.

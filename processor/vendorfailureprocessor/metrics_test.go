@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -108,6 +110,52 @@ func TestExemplars(t *testing.T) {
 	}
 	assert.Equal(t, map[string]int{"success": 1, "failure": 1}, seen)
 	assert.NotEqual(t, good.TraceID(), call.TraceID())
+}
+
+// TestDurations: a call whose span tells no time that it can have taken counts, but adds nothing to the durations, and is
+// not slow.
+func TestDurations(t *testing.T) {
+	now := time.Now()
+	for _, tc := range []struct {
+		name       string
+		start, end pcommon.Timestamp
+		took       time.Duration // negative: not told
+	}{
+		{"a second", pcommon.NewTimestampFromTime(now.Add(-time.Second)), pcommon.NewTimestampFromTime(now), time.Second},
+		{"none at all", pcommon.NewTimestampFromTime(now), pcommon.NewTimestampFromTime(now), 0},
+		{"a day", pcommon.NewTimestampFromTime(now.Add(-24 * time.Hour)), pcommon.NewTimestampFromTime(now), 24 * time.Hour},
+		{"more than a day", pcommon.NewTimestampFromTime(now.Add(-24*time.Hour - 1)), pcommon.NewTimestampFromTime(now), -1},
+		{"since 1970", 1, pcommon.NewTimestampFromTime(now), -1},
+		{"no start", 0, pcommon.NewTimestampFromTime(now), -1},
+		{"no end", pcommon.NewTimestampFromTime(now), 0, -1},
+		{"the end first", pcommon.NewTimestampFromTime(now), pcommon.NewTimestampFromTime(now.Add(-1)), -1},
+		{"the end of time", 1, math.MaxUint64, -1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, pizzaConfig())
+			td := ptrace.NewTraces()
+			call := addSpan(td, 1, client, callSpan(200))
+			call.SetStartTimestamp(tc.start)
+			call.SetEndTimestamp(tc.end)
+			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+			h.shutdown(t)
+			want := map[string]int{"success": 1}
+			if tc.took > 10*time.Second {
+				want = map[string]int{"failure": 1} // slow
+			}
+			assert.Equal(t, want, h.counts(t, "vendor.calls", "vendor.outcome"))
+			m, err := h.tel.GetMetric("vendor.call.duration")
+			if tc.took < 0 {
+				require.Error(t, err, "nothing recorded")
+				return
+			}
+			require.NoError(t, err)
+			points := m.Data.(metricdata.Histogram[float64]).DataPoints
+			require.Len(t, points, 1)
+			assert.EqualValues(t, 1, points[0].Count)
+			assert.InDelta(t, tc.took.Seconds(), points[0].Sum, 1e-9)
+		})
+	}
 }
 
 // TestRefusedCountsNothing: what the next consumer refuses neither counts nor is remembered, so a retry counts once.

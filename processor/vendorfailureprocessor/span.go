@@ -293,10 +293,13 @@ func (r *requestSpan) failureWithoutStatus(span ptrace.Span) reason.Reason {
 	return reason.Error
 }
 
+// longest is how long a call can take: of more than that, one of the span's times is wrong.
+const longest = 24 * time.Hour
+
 // durationOf returns how long a span took; it is negative where the span does not tell.
 func durationOf(span ptrace.Span) time.Duration {
-	if end, start := span.EndTimestamp(), span.StartTimestamp(); end >= start && start > 0 {
-		return time.Duration(min(end-start, math.MaxInt64))
+	if end, start := span.EndTimestamp(), span.StartTimestamp(); end >= start && start > 0 && end-start <= pcommon.Timestamp(longest) {
+		return time.Duration(end - start)
 	}
 	return -1
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -151,7 +150,7 @@ func startAlertmanager(t *testing.T) (*monitoring.Webhook, *monitoring.Alertmana
 	webhook, err := monitoring.StartWebhook("127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(webhook.Close)
-	text, err := os.ReadFile("../alertmanager.yaml")
+	text, err := os.ReadFile(alertmanagerFile)
 	require.NoError(t, err)
 	const nowhere = "http://127.0.0.1:9/"
 	require.Contains(t, string(text), nowhere)
@@ -434,84 +433,4 @@ func (r *report) String() string {
 	defer r.mu.Unlock()
 	slices.SortFunc(r.parts, func(a, b string) int { return cmp.Compare(a, b) })
 	return strings.Join(r.parts, "")
-}
-
-// Where the example of an Alertmanager sends what, and what it holds back because something else says it.
-func TestRouting(t *testing.T) {
-	const none = "held back"
-	for _, row := range []struct {
-		name   string
-		alerts []string // alertname, severity, side, then other labels
-		goTo   []string // where each goes
-	}{
-		{"an outage goes to the vendor's contact", []string{"VendorOutage page vendor vendor_name=a"}, []string{"vendor-contact"}},
-		{"an outage that is ours goes to us", []string{"VendorOutage page us vendor_name=a"}, []string{"our-on-call"}},
-		{"an announced one wakes nobody", []string{"VendorOutage info vendor vendor_name=a"}, []string{"announced"}},
-		{"refused credentials name the outage", []string{"VendorCredentials page us vendor_name=a", "VendorOutage page us vendor_name=a"}, []string{"our-on-call", none}},
-		{"but not another vendor's", []string{"VendorCredentials page us vendor_name=a", "VendorOutage page us vendor_name=b"}, []string{"our-on-call", "our-on-call"}},
-		{"an outage says it all of its vendor", []string{"VendorOutage page vendor vendor_name=a", "VendorErrorBudgetBurn page vendor vendor_name=a",
-			"VendorSlow ticket vendor vendor_name=a", "VendorBadResponses ticket vendor vendor_name=a",
-			"TestOrderFailing page vendor vendor_name=a"}, []string{"vendor-contact", none, none, none, none}},
-		{"and one that is ours of what is ours", []string{"VendorOutage page us vendor_name=a", "VendorThrottled ticket us vendor_name=a",
-			"VendorErrorBudgetBurn page us vendor_name=a"}, []string{"our-on-call", none, none}},
-		{"a vendor's outage does not hide what is ours", []string{"VendorOutage page vendor vendor_name=a", "TestOrderFailing page us vendor_name=a",
-			"VendorThrottled ticket us vendor_name=a"}, []string{"vendor-contact", "our-on-call", "tickets"}},
-		{"nor does an announced one hide anything", []string{"VendorOutage info vendor vendor_name=a", "TestOrderFailing page us vendor_name=a",
-			"TestOrderFailing page vendor vendor_name=a"}, []string{"announced", "our-on-call", "vendor-contact"}},
-		{"but of no other", []string{"VendorOutage page vendor vendor_name=a", "VendorErrorBudgetBurn page vendor vendor_name=b"}, []string{"vendor-contact", "vendor-contact"}},
-		{"a page makes its ticket needless", []string{"VendorErrorBudgetBurn page vendor vendor_name=a", "VendorErrorBudgetBurn ticket vendor vendor_name=a"}, []string{"vendor-contact", none}},
-		{"tickets wait", []string{"VendorSlow ticket vendor vendor_name=a", "TestOrderMissing ticket us vendor_name=b"}, []string{"tickets", "tickets"}},
-		{"what breaks all orders breaks the test orders", []string{"OrdersFailingNotVendor page us", "TestOrderFailing page us vendor_name=a"}, []string{"our-on-call", none}},
-		{"no metrics, no test order", []string{"VendorTelemetryMissing page us missing=metrics", "TestOrderMissing ticket us vendor_name=a"}, []string{"our-on-call", none}},
-		{"no metrics, no Collector's", []string{"VendorTelemetryMissing page us missing=metrics", "VendorTelemetryMissing ticket us missing=collector"}, []string{"our-on-call", none}},
-		{"one of several Collectors is a ticket", []string{"VendorTelemetryMissing ticket us missing=collector"}, []string{"tickets"}},
-		{"the heartbeat", []string{"Watchdog none us"}, []string{"heartbeat"}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			webhook, alertmanager := startAlertmanager(t)
-			// What holds back comes first, as it does where rules are evaluated in the order of the file.
-			var posted []map[string]map[string]string
-			for _, text := range row.alerts {
-				words := strings.Fields(text)
-				labels := map[string]string{"alertname": words[0], "severity": words[1], "side": words[2]}
-				for _, word := range words[3:] {
-					name, value, _ := strings.Cut(word, "=")
-					labels[name] = value
-				}
-				posted = append(posted, map[string]map[string]string{"labels": labels})
-			}
-			body, err := json.Marshal(posted)
-			require.NoError(t, err)
-			response, err := http.Post(alertmanager.URL+"/api/v2/alerts", "application/json", bytes.NewReader(body))
-			require.NoError(t, err)
-			response.Body.Close()
-			require.Equal(t, http.StatusOK, response.StatusCode)
-
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			for i, to := range row.goTo {
-				labels := posted[i]["labels"]
-				if to != none {
-					_, n, err := webhook.Wait(ctx, func(a monitoring.Alert) bool { return fmt.Sprint(a.Labels) == fmt.Sprint(labels) })
-					require.NoError(t, err, row.alerts[i])
-					assert.Equal(t, "/"+to, n.Path, row.alerts[i])
-					continue
-				}
-				require.Eventually(t, func() bool {
-					for _, a := range alertsIn(t, alertmanager) {
-						if fmt.Sprint(a.Labels) == fmt.Sprint(labels) {
-							return a.Status.State == "suppressed"
-						}
-					}
-					return false
-				}, 30*time.Second, 100*time.Millisecond, row.alerts[i])
-				for _, n := range webhook.Notifications() {
-					for _, a := range n.Alerts {
-						assert.NotEqual(t, labels, a.Labels)
-					}
-				}
-			}
-		})
-	}
 }

@@ -43,6 +43,7 @@ type asked struct {
 	token string
 	// text is what was unescaped of bodies. Nothing of it may be kept.
 	text []byte
+	fits askable
 
 	err error // of a condition that could not be evaluated, where error_mode is propagate
 }
@@ -112,12 +113,20 @@ func (c *conditions) holdOf(x *asked) bool {
 		if len(c.records) == 0 {
 			return true
 		}
+		if !x.isAskable() {
+			c.failed.tell(c.records[0].String(), unasked, x)
+			return false
+		}
 		in := ottllog.NewTransformContext(x.resourceLogs, x.scopeLogs, x.record)
 		defer in.Close()
 		return allHold(c.records, in, c.failed, x)
 	}
 	if len(c.spans) == 0 {
 		return true
+	}
+	if !x.isAskable() {
+		c.failed.tell(c.spans[0].String(), unasked, x)
+		return false
 	}
 	in := ottlspan.NewTransformContext(x.resourceSpans, x.scopeSpans, x.span)
 	defer in.Close()
@@ -133,7 +142,7 @@ func allHold[K any](list []*ottl.Condition[K], in K, failed *conditionErrors, x 
 	for _, condition := range list {
 		holds, err := condition.Eval(context.Background(), in)
 		if err != nil {
-			failed.tell(condition.String(), x)
+			failed.tell(condition.String(), unevaluated, x)
 			return false
 		}
 		if !holds {
@@ -148,20 +157,36 @@ type conditionErrors struct {
 	mode     ottl.ErrorMode
 	logger   *zap.Logger
 	failures metric.Int64Counter
-	told     sync.Map // conditions of which the log has a line
+	told     sync.Map // each toldFault of which the log has a line
 }
 
-// tell does not tell why: OTTL's errors hold what stood in the record.
-func (e *conditionErrors) tell(condition string, x *asked) {
+type toldFault struct {
+	condition string
+	why       *conditionFault
+}
+
+// conditionFault is what kept a condition from being evaluated, and what can be done.
+type conditionFault struct{ says, remedy string }
+
+// What OTTL says is not told: its errors hold what stood in the record.
+var (
+	unevaluated = &conditionFault{"cannot be evaluated", "mend the condition"}
+	unasked     = &conditionFault{
+		fmt.Sprintf("is asked of nothing that nests deeper than %d levels or has more than %d values", maxAskedLevels, maxAskedValues),
+		"let the service log less",
+	}
+)
+
+func (e *conditionErrors) tell(condition string, why *conditionFault, x *asked) {
 	e.failures.Add(context.Background(), 1)
 	switch e.mode {
 	case ottl.PropagateError:
 		if x.err == nil {
-			x.err = consumererror.NewPermanent(fmt.Errorf("the condition %q cannot be evaluated and error_mode is propagate; mend the condition, or write error_mode: ignore", condition))
+			x.err = consumererror.NewPermanent(fmt.Errorf("the condition %q %s and error_mode is propagate; %s, or write error_mode: ignore", condition, why.says, why.remedy))
 		}
 	case ottl.IgnoreError:
-		if _, told := e.told.LoadOrStore(condition, true); !told {
-			e.logger.Warn("a condition cannot be evaluated and is taken as false; this line comes once for each condition, otelcol_processor_vendor_failure_condition_errors counts them all",
+		if _, told := e.told.LoadOrStore(toldFault{condition, why}, true); !told {
+			e.logger.Warn("a condition "+why.says+" and is taken as false; this line comes once for each condition, otelcol_processor_vendor_failure_condition_errors counts them all",
 				zap.String("condition", condition), zap.Stringer("vendor.signal", x.signal))
 		}
 	}

@@ -66,7 +66,7 @@ type RequestConfig struct {
 	// Method is GET unless given, POST with a body.
 	Method string `mapstructure:"method"`
 	// URL is where to. Required.
-	URL string `mapstructure:"url"`
+	URL urlText `mapstructure:"url"`
 	// Headers are sent along.
 	Headers configopaque.MapList `mapstructure:"headers"`
 	// Bearer is the token of an Authorization header.
@@ -96,7 +96,7 @@ type JWTConfig struct {
 	// Token is what is verified. Required.
 	Token configopaque.String `mapstructure:"token"`
 	// JWKS is the URL of the keys (RFC 7517). Required.
-	JWKS string `mapstructure:"jwks"`
+	JWKS urlText `mapstructure:"jwks"`
 	// Algorithms may have signed it (RFC 7518, section 3.1), all that use public keys unless given.
 	Algorithms []string `mapstructure:"algorithms"`
 	// Leeway is how far the two clocks may differ.
@@ -104,6 +104,19 @@ type JWTConfig struct {
 	// Claims are values that must be at paths of the token's claims.
 	Claims map[string]jsonText `mapstructure:"claims"`
 }
+
+// urlText is a URL. Its query may hold a key: whatever prints or marshals a configuration sees the rest.
+type urlText string
+
+func (u urlText) String() string {
+	if end := strings.IndexAny(string(u), "?#"); end >= 0 {
+		return string(u[:end+1]) + redacted
+	}
+	return string(u)
+}
+
+func (u urlText) GoString() string             { return strconv.Quote(u.String()) }
+func (u urlText) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 // statusCodes is one status code or a list of them.
 type statusCodes []int

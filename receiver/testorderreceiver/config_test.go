@@ -71,7 +71,7 @@ func TestLoad(t *testing.T) {
 		c, err := loadFile(t, "test_order")
 		require.NoError(t, err)
 		require.Len(t, c.Steps, 4)
-		assert.Equal(t, "https://pizza.example.com/api/auth", c.Steps[0].Request.URL)
+		assert.Equal(t, urlText("https://pizza.example.com/api/auth"), c.Steps[0].Request.URL)
 		assert.Equal(t, `{"email":"probe@example.com","password":"0123"}`, string(c.Steps[0].Request.JSON),
 			"a password of digits is text")
 		assert.Equal(t, `{"franchiseId":1,"items":[{"description":"Veggie","menuId":1,"price":0.05}],"storeId":1}`, string(c.Steps[1].Request.JSON))
@@ -270,12 +270,12 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 }
 
-// TestNothingPrintsSecrets: whatever prints or marshals the configuration sees no body, token or header.
+// TestNothingPrintsSecrets: whatever prints or marshals the configuration sees no body, token or header, and no query of a URL.
 func TestNothingPrintsSecrets(t *testing.T) {
 	t.Setenv("SECRET", "hunter2")
-	c, err := load(t, `{vendor: v, http: {headers: {X-Key: "${env:SECRET}"}}, steps: [{name: s, request: {url: "https://shop", bearer: "${env:SECRET}",
+	c, err := load(t, `{vendor: v, http: {headers: {X-Key: "${env:SECRET}"}}, steps: [{name: s, request: {url: "https://shop/?key=${env:SECRET}", bearer: "${env:SECRET}",
 		json: {a: [{b: "${env:SECRET}"}], "hunter2": 1}, headers: {X-Key: "a ${env:SECRET}"}}, expect: {json: {a: "${env:SECRET}"}}},
-		{name: t, request: {url: "https://shop", body: "a=${env:SECRET}"}}, {name: u, jwt: {token: "${env:SECRET}", jwks: "https://v", claims: {a: "${env:SECRET}"}}}]}`)
+		{name: t, request: {url: "https://shop", body: "a=${env:SECRET}"}}, {name: u, jwt: {token: "${env:SECRET}", jwks: "https://v/jwks#?${env:SECRET}", claims: {a: "${env:SECRET}"}}}]}`)
 	require.NoError(t, err)
 	assert.Contains(t, string(c.Steps[0].Request.JSON), "hunter2")
 	marshaled := confmap.New()
@@ -288,5 +288,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	} {
 		assert.Contains(t, text, redacted)
 		assert.NotContains(t, text, "hunter2")
+		assert.Contains(t, text, "https://shop/?"+redacted)
+		assert.Contains(t, text, "https://v/jwks#"+redacted)
 	}
 }

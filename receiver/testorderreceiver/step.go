@@ -192,10 +192,10 @@ func (b *builder) request(key string, sc *StepConfig) {
 	if !isMethod(r.method) {
 		b.fault("%s.method: %q is not an HTTP method; write one such as POST", at, r.method)
 	}
-	if err := checkURL(rc.URL); err != nil {
+	if err := checkURL(string(rc.URL)); err != nil {
 		b.fault("%s.url: %w", at, err)
 	} else {
-		r.url = b.text(at+".url", rc.URL)
+		r.url = b.text(at+".url", string(rc.URL))
 	}
 	for name, value := range rc.Headers.Iter {
 		switch {
@@ -246,12 +246,12 @@ func (b *builder) jwt(key string, sc *StepConfig) {
 		b.fault("%s.token: \"\" is empty; write what was captured, such as \"{{jwt}}\"", at)
 	}
 	v.token = b.text(at+".token", string(jc.Token))
-	if err := checkURL(jc.JWKS); err != nil {
+	if err := checkURL(string(jc.JWKS)); err != nil {
 		b.fault("%s.jwks: %w", at, err)
-	} else if strings.Contains(jc.JWKS, "{{") {
+	} else if strings.Contains(string(jc.JWKS), "{{") {
 		b.fault("%s.jwks: it has {{; write the URL of the vendor's keys, which no answer may choose", at)
 	}
-	v.keys = &keySet{from: request{method: "GET", url: template{{text: jc.JWKS}}}}
+	v.keys = &keySet{from: request{method: "GET", url: template{{text: string(jc.JWKS)}}}}
 	if len(v.algorithms) == 0 {
 		v.algorithms = publicKeyAlgorithms
 	}

@@ -253,7 +253,7 @@ func TestNoSecretLeaves(t *testing.T) {
 		cfg.Steps[1].Request.FollowRedirects = true
 		cfg.Steps[1].Request.JSON = `{"items":[{"description":"Veggie"}]}`
 		cfg.Steps[1].Request.Headers.Set("X-Key", "canary")
-		cfg.Steps[3].Request.URL = s.URL + "/api/auth?token={{token}}"
+		cfg.Steps[3].Request.URL = urlText(s.URL + "/api/auth?token={{token}}")
 		h := start(t, cfg)
 		h.oneRun(t)
 		var all strings.Builder

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,7 +18,7 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
-// clocks are what the clock of a sender may do: what it shows, by how long it has been sending.
+// clocks are what the clock of a sender, or the Collector's, may do: what it shows, by how long it has been running.
 var clocks = []struct {
 	name  string
 	shows func(time.Duration) time.Duration // ahead of the truth
@@ -123,35 +125,170 @@ func TestClockSetForward(t *testing.T) {
 	}
 }
 
-// TestCollectorsClock: a step of the Collector's own clock, as NTP makes one, opens and closes no outage: telemetry goes by
-// its own time.
+// stepped returns an instant as the Collector reads it off a clock whose time of day has been set: its monotonic time is
+// the same. Nothing but the time itself can be set so; time.Time's encoding keeps whole seconds above 30 bits of
+// nanoseconds.
+func stepped(at time.Time, by time.Duration) time.Time {
+	*(*uint64)(unsafe.Pointer(&at)) += uint64(by/time.Second) << 30
+	return at
+}
+
+// steps are what NTP and a machine's sleep do to the Collector's clock, beside what clocks do.
+var steps = []struct {
+	name  string
+	shows func(time.Duration) time.Duration
+}{
+	{"set 10 min ahead", func(after time.Duration) time.Duration { return step(after, 0, 10*time.Minute) }},
+	{"set 10 min back", func(after time.Duration) time.Duration { return step(after, 0, -10*time.Minute) }},
+	{"set a day ahead", func(after time.Duration) time.Duration { return step(after, 0, 24*time.Hour) }},
+	{"set a day back", func(after time.Duration) time.Duration { return step(after, 0, -24*time.Hour) }},
+	{"set 10 s ahead", func(after time.Duration) time.Duration { return step(after, 0, 10*time.Second) }},
+	{"set 10 s back", func(after time.Duration) time.Duration { return step(after, 0, -10*time.Second) }},
+	{"set 45 s back", func(after time.Duration) time.Duration { return step(after, 0, -45*time.Second) }},
+	{"set 61 s back", func(after time.Duration) time.Duration { return step(after, 0, -61*time.Second) }},
+	{"set 90 s back", func(after time.Duration) time.Duration { return step(after, 0, -90*time.Second) }},
+	{"set right after a day ahead", func(after time.Duration) time.Duration { return step(after, 24*time.Hour, 0) }},
+	{"set right after a day behind", func(after time.Duration) time.Duration { return step(after, -24*time.Hour, 0) }},
+	{"set right after years behind", func(after time.Duration) time.Duration { return step(after, -20*365*24*time.Hour, 0) }},
+	{"from an hour behind to one ahead", func(after time.Duration) time.Duration { return step(after, -time.Hour, time.Hour) }},
+	{"from an hour ahead to one behind", func(after time.Duration) time.Duration { return step(after, time.Hour, -time.Hour) }},
+	{"an hour back for two minutes", func(after time.Duration) time.Duration {
+		return -step(after, 0, time.Hour) + step(after-2*time.Minute, 0, time.Hour)
+	}},
+	{"an hour ahead for two minutes", func(after time.Duration) time.Duration {
+		return step(after, 0, time.Hour) - step(after-2*time.Minute, 0, time.Hour)
+	}},
+}
+
+// TestCollectorsClock: a step of the Collector's own clock opens and closes no outage and hides none: each begins at its
+// first failure and is known as soon as with a clock that is right, before the step and after it.
 func TestCollectorsClock(t *testing.T) {
-	for _, by := range []time.Duration{time.Hour, -time.Hour, 10 * time.Second, -10 * time.Second, 24 * time.Hour, -24 * time.Hour} {
+	const minute = time.Minute
+	for _, clock := range slices.Concat(clocks, steps) {
 		for _, tc := range []struct {
-			name        string
-			fails       func(time.Duration) bool
-			begun, over int
+			name  string
+			fails func(time.Duration) bool
+			since time.Duration // 0: no outage
+			known time.Duration // after it
+			last  time.Duration // 0: it is not over
 		}{
-			{"the vendor is well", func(time.Duration) bool { return false }, 0, 0},
-			{"one in ten fails", func(at time.Duration) bool { return at%(10*time.Second) == 0 }, 0, 0},
-			{"all fails", func(time.Duration) bool { return true }, 1, 0},
+			{name: "the vendor is well", fails: func(time.Duration) bool { return false }},
+			{name: "one in ten fails", fails: func(at time.Duration) bool { return at%(10*time.Second) == 0 }},
+			{name: "all fails", fails: func(time.Duration) bool { return true }, since: time.Second, known: 2 * time.Second},
+			{name: "three in five fail", fails: func(at time.Duration) bool { return at%(5*time.Second) >= 2*time.Second }, since: 2 * time.Second, known: 2 * time.Second},
+			{name: "fails from 2 to 3 min", fails: within(2*minute, 3*minute), since: 2 * minute, known: 4 * time.Second, last: 3 * minute},
+			{name: "fails from 2 to 8 min", fails: within(2*minute, 8*minute), since: 2 * minute, known: 4 * time.Second, last: 8 * minute},
+			{name: "fails from 6 min on", fails: within(6*minute, time.Hour), since: 6 * minute, known: 4 * time.Second},
+			{name: "fails from 6 to 8 min", fails: within(6*minute, 8*minute), since: 6 * minute, known: 4 * time.Second, last: 8 * minute},
 		} {
-			t.Run(fmt.Sprint(by, ": ", tc.name), func(t *testing.T) {
-				d := newDrill(newDefaultConfig().Outage)
-				for at := time.Duration(0); at < 10*time.Minute; at += time.Second {
-					d.wall = day.Add(at)
-					if at >= 5*time.Minute {
-						d.wall = d.wall.Add(by)
+			t.Run(clock.name+": "+tc.name, func(t *testing.T) {
+				began := time.Now()
+				var at time.Duration
+				var known, over []time.Duration
+				var last *outage
+				o := newOutages(newDefaultConfig().Outage, 1, func(c outageChange) {
+					if last = c.outage; c.opened {
+						known = append(known, at)
+					} else {
+						over = append(over, at)
 					}
-					why := reason.None
+				})
+				for at = time.Second; at < 30*minute; at += time.Second {
+					c := call{fault: fault{at: pcommon.NewTimestampFromTime(began.Add(at))}}
 					if tc.fails(at) {
-						why = reason.Error
+						c.reason = reason.Error
 					}
-					d.callAt(at, why)
+					o.take(stepped(began.Add(at), clock.shows(at)), []call{c}, nil)
 				}
-				assert.Len(t, d.begun, tc.begun)
-				assert.Len(t, d.over, tc.over)
+				if tc.since == 0 {
+					assert.Empty(t, known)
+					return
+				}
+				require.Len(t, known, 1, "openings")
+				assert.InDelta(t, (tc.since + tc.known).Seconds(), known[0].Seconds(), 1)
+				if tc.last == 0 {
+					assert.Empty(t, over)
+				} else {
+					require.Len(t, over, 1, "closings")
+					assert.InDelta(t, (tc.last + 65*time.Second).Seconds(), over[0].Seconds(), 1)
+				}
+				told := last.since.AsTime().Sub(began)
+				if behind := clock.shows(known[0]); clock.shows(time.Second) < -maxFuture && behind < -maxFuture {
+					told -= behind // it was never right so far
+				}
+				assert.InDelta(t, tc.since.Seconds(), told.Seconds(), 1, "since")
 			})
 		}
+	}
+}
+
+// TestBothClocks: the Collector's clock steps, and a sender's is wrong too, while another sender's is nearly right: what
+// that one sees opens an outage and closes it.
+func TestBothClocks(t *testing.T) {
+	right := func(time.Duration) time.Duration { return 0 }
+	hour := func(time.Duration) time.Duration { return time.Hour }
+	for _, tc := range []struct {
+		name                     string
+		collector, nearly, wrong func(time.Duration) time.Duration
+		wrongFrom                time.Duration
+		why                      string
+	}{
+		{name: "set right after an hour ahead", collector: func(after time.Duration) time.Duration { return step(after, time.Hour, 0) },
+			nearly: func(time.Duration) time.Duration { return 10 * time.Second }, wrong: hour, wrongFrom: 7 * time.Minute,
+			why: "the Collector's clock is right again, so what is an hour ahead is not believed"},
+		{name: "set an hour back", collector: func(after time.Duration) time.Duration { return step(after, 0, -time.Hour) },
+			nearly: right, wrong: func(time.Duration) time.Duration { return -time.Hour },
+			why: "a backlog, though it comes last, does not tell that the clock is right now"},
+		{name: "set 62 s back", collector: func(after time.Duration) time.Duration { return step(after, 0, -62*time.Second) },
+			nearly: func(after time.Duration) time.Duration {
+				if after < 6*time.Minute || after%(10*time.Second) == 0 {
+					return -4 * time.Second
+				}
+				return 0
+			}, wrong: right, wrongFrom: time.Hour,
+			why: "what comes 4 s late must not be believed where the rest is not"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			began := time.Now()
+			var at time.Duration
+			var known, over []time.Duration
+			o := newOutages(newDefaultConfig().Outage, 1, func(c outageChange) {
+				if c.opened {
+					known = append(known, at)
+				} else {
+					over = append(over, at)
+				}
+			})
+			for at = time.Second; at < 30*time.Minute; at += time.Second {
+				now := stepped(began.Add(at), tc.collector(at))
+				send := func(from caller, ahead time.Duration, why reason.Reason) {
+					o.take(now, []call{{fault: fault{at: pcommon.NewTimestampFromTime(began.Add(at + ahead)), reason: why}, caller: from}}, nil)
+				}
+				why := reason.None
+				if within(8*time.Minute, 11*time.Minute)(at) {
+					why = reason.Error
+				}
+				send(1, tc.nearly(at), why)
+				if at >= tc.wrongFrom && at%(30*time.Second) == 0 {
+					send(2, tc.wrong(at), reason.None)
+				}
+			}
+			require.Len(t, known, 1, tc.why)
+			assert.InDelta(t, (8*time.Minute + 5*time.Second).Seconds(), known[0].Seconds(), 2)
+			require.Len(t, over, 1)
+		})
+	}
+}
+
+func within(from, to time.Duration) func(time.Duration) bool {
+	return func(at time.Duration) bool { return from <= at && at < to }
+}
+
+// TestStepped: the clocks of these tests are set as the Collector's may be.
+func TestStepped(t *testing.T) {
+	now := time.Now()
+	for _, by := range []time.Duration{time.Hour, -time.Hour, -20 * 365 * 24 * time.Hour} {
+		assert.Zero(t, stepped(now, by).Sub(now), "monotonic")
+		assert.Equal(t, now.Add(by).UnixNano(), stepped(now, by).UnixNano(), "time of day")
 	}
 }

@@ -5,7 +5,7 @@
 // The way of a span or record: processor.go consumes it, target.go, endpoint.go and label.go match it, span.go and
 // record.go (with body.go) read it, inspect.go judges and tags it in the words of judge.go and rules.go. When the next
 // consumer has accepted it, watch.go commits it: memory.go remembers its trace, metrics.go counts it, outage.go (with
-// tally.go and window.go) watches for outages, and announce.go tells of them. readiness.go tells what of the
+// tally.go, window.go and clock.go) watches for outages, and announce.go tells of them. readiness.go tells what of the
 // configuration has not been seen.
 package vendorfailureprocessor
 

@@ -11,10 +11,6 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
-// maxFuture is how far in the future telemetry may be before its sender's clock is taken for wrong, and now for its
-// time.
-const maxFuture = time.Minute
-
 // maxRecent bounds the failures that are kept, by vendor and signal, for an outage that may turn out to have begun with
 // them.
 const maxRecent = 1 << 14
@@ -39,6 +35,7 @@ type outages struct {
 	appeared func(vendor int16)
 
 	mu      sync.Mutex
+	clock   clock
 	newest  [signalCount]map[caller]pcommon.Timestamp
 	vendors []health
 	// successes are the orders that succeeded, which speak for every vendor alike. It is the tally of the orders of all
@@ -95,7 +92,7 @@ type losses struct {
 }
 
 func newOutages(cfg OutageConfig, vendors int, tell func(outageChange)) *outages {
-	o := &outages{cfg: cfg, tell: tell, vendors: make([]health, vendors)}
+	o := &outages{cfg: cfg, tell: tell, clock: newClock(), vendors: make([]health, vendors)}
 	for s := range o.newest {
 		o.newest[s] = map[caller]pcommon.Timestamp{}
 		o.successes[s].cfg = &o.cfg
@@ -133,6 +130,7 @@ func (o *outages) take(now time.Time, calls []call, orders []order) {
 	slices.SortStableFunc(orders, func(a, b order) int { return cmp.Compare(a.at, b.at) })
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	now = o.clock.now(now, o.inOutage())
 	for len(calls) > 0 || len(orders) > 0 {
 		if len(orders) == 0 || len(calls) > 0 && calls[0].at <= orders[0].at {
 			o.call(now, &calls[0])
@@ -142,6 +140,11 @@ func (o *outages) take(now time.Time, calls []call, orders []order) {
 			orders = orders[1:]
 		}
 	}
+}
+
+// inOutage tells whether there is an outage of any vendor.
+func (o *outages) inOutage() bool {
+	return slices.ContainsFunc(o.affected, func(v int16) bool { return o.vendors[v].outage != nil })
 }
 
 // call takes in a judged call.
@@ -182,9 +185,7 @@ func (o *outages) order(now time.Time, x *order) {
 // time returns the telemetry's own time of something, and whether it is too late to move a window: older than its
 // caller's newest by more than recovery.
 func (o *outages) time(now time.Time, at pcommon.Timestamp, s signal, from caller) (_ pcommon.Timestamp, late bool) {
-	if wall := pcommon.NewTimestampFromTime(now); at == 0 || at > wall+pcommon.Timestamp(maxFuture) {
-		at = wall
-	}
+	at = o.clock.of(at, now)
 	newest := o.newest[s][from]
 	if at > newest {
 		o.newest[s][from] = at

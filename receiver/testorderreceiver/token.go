@@ -56,6 +56,9 @@ func (v *verification) verify(ctx context.Context, by *sender, c captured, trace
 	if err != nil {
 		return bad("the token is not well-formed")
 	}
+	if !isWhole(token) {
+		return bad("the token is not well-formed")
+	}
 	header := message.Signatures()[0].ProtectedHeaders() // the compact form has one
 	algorithm, ok := header.Algorithm()
 	if !ok || !slices.Contains(v.algorithms, algorithm.String()) {
@@ -70,7 +73,7 @@ func (v *verification) verify(ctx context.Context, by *sender, c captured, trace
 		return bad("the token has no claims")
 	}
 	claims := gjson.ParseBytes(payload)
-	if wrong := v.times(claims, headerOf(token)); wrong != "" {
+	if wrong := v.times(claims, gjson.ParseBytes(headerOf(token))); wrong != "" {
 		return bad("the token %s", wrong)
 	}
 	for _, claim := range v.claims {
@@ -107,14 +110,21 @@ func (v *verification) payload(ctx context.Context, by *sender, token []byte, id
 	return nil, f
 }
 
+// isWhole tells whether a token's header is a JSON object and nothing more. The library verifies
+// the signature of the first JSON value in it and passes over what stands around that.
+func isWhole(token []byte) bool {
+	header := headerOf(token)
+	return bytes.HasPrefix(header, []byte("{")) && bytes.HasSuffix(header, []byte("}")) && json.Valid(header)
+}
+
 // headerOf returns the header of a well-formed token.
-func headerOf(token []byte) gjson.Result {
+func headerOf(token []byte) []byte {
 	first, _, _ := bytes.Cut(token, []byte("."))
 	header, err := base64.RawURLEncoding.AppendDecode(nil, first)
 	if err != nil {
-		return gjson.Result{}
+		return nil
 	}
-	return gjson.ParseBytes(header)
+	return header
 }
 
 // times tells whether the token is of this time. A time that the claims do not have is looked for in the header, where

@@ -209,6 +209,12 @@ func FuzzVerify(f *testing.F) {
 		signForFuzz(claimsOf(2)), signForFuzz(`{"order":{"id":1},"exp":1e300}`), signForFuzz(`{"order":{"id":"1"}}`), "", "..", "a.b.c", `{"payload":"","signatures":[]}`} {
 		f.Add(token)
 	}
+	header, rest, _ := strings.Cut(right, ".")
+	plain, err := base64.RawURLEncoding.DecodeString(header)
+	require.NoError(f, err)
+	for _, more := range []string{" %s", "%s ", "%sx", "%s{}", "%[1]s%[1]s", "[%s]"} {
+		f.Add(base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, more, plain)) + "." + rest)
+	}
 	v := fuzzVerification(f)
 	require.Nil(f, v.of(f, right))
 	f.Fuzz(func(t *testing.T, token string) {

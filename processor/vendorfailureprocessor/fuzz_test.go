@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,7 @@ func FuzzTraces(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(raw)
 
+	h := started(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var unmarshaler ptrace.ProtoUnmarshaler
 		td, err := unmarshaler.UnmarshalTraces(raw)
@@ -73,11 +75,8 @@ func FuzzTraces(f *testing.F) {
 		}
 		want := ptrace.NewTraces()
 		td.CopyTo(want)
-		h := &harness{tel: componenttest.NewTelemetry()}
-		h.open(t, NewFactory(), fuzzConfig(), consumertest.NewNop(), consumertest.NewNop())
 		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
-		h.shutdown(t)
-		h.checkCounts(t, traces, td.SpanCount())
+		h.took(t, td.SpanCount())
 
 		var before []pcommon.Map
 		eachSpan(want, func(s ptrace.Span) { before = append(before, s.Attributes()) })
@@ -105,7 +104,15 @@ func FuzzLogs(f *testing.F) {
 	raw, err := marshaler.MarshalLogs(ld)
 	require.NoError(f, err)
 	f.Add(raw)
+	for _, levels := range []int{maxAskedLevels, maxAskedLevels + 1} {
+		deep := plog.NewLogs()
+		addRecord(deep, `{"path":"/api/order","method":"POST","statusCode":500,"reqBody":`+quoted(nest(levels))+`,"resBody":"Failed to fulfill order at factory"}`, "type", "http")
+		raw, err := marshaler.MarshalLogs(deep)
+		require.NoError(f, err)
+		f.Add(raw)
+	}
 
+	h := started(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var unmarshaler plog.ProtoUnmarshaler
 		ld, err := unmarshaler.UnmarshalLogs(raw)
@@ -114,11 +121,8 @@ func FuzzLogs(f *testing.F) {
 		}
 		want := plog.NewLogs()
 		ld.CopyTo(want)
-		h := &harness{tel: componenttest.NewTelemetry()}
-		h.open(t, NewFactory(), fuzzConfig(), consumertest.NewNop(), consumertest.NewNop())
 		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
-		h.shutdown(t)
-		h.checkCounts(t, logs, ld.LogRecordCount())
+		h.took(t, ld.LogRecordCount())
 
 		var before []pcommon.Map
 		eachRecord(want, func(r plog.LogRecord) { before = append(before, r.Attributes()) })
@@ -130,8 +134,61 @@ func FuzzLogs(f *testing.F) {
 	})
 }
 
-// fuzzConfig makes the processor read all that it can read.
-func fuzzConfig() *Config {
+// fuzzed is a processor that a worker gives all its inputs: to start one for each takes a hundred times as long as most
+// inputs.
+type fuzzed struct {
+	*harness
+	records int
+}
+
+// started starts a processor for a worker. When the worker ends, all that it took must have been counted once, by what it
+// was taken as, and what was taken as an order or call have an outcome.
+func started(f *testing.F) *fuzzed {
+	h := &fuzzed{harness: &harness{tel: componenttest.NewTelemetry()}}
+	h.open(f, NewFactory(), fuzzConfig(f), consumertest.NewNop(), consumertest.NewNop())
+	f.Cleanup(func() {
+		h.shutdown(f)
+		sum := func(by map[string]int) (n int) {
+			for _, c := range by {
+				n += c
+			}
+			return n
+		}
+		for _, s := range []string{"traces", "logs"} {
+			of := func(metric, by string) map[string]int {
+				counts := map[string]int{}
+				for key, n := range h.counts(f, metric, "vendor.signal", by) {
+					if signal, value, _ := strings.Cut(key, "/"); signal == s {
+						counts[value] += n
+					}
+				}
+				return counts
+			}
+			roles := of("vendor.records", "vendor.role")
+			assert.Equal(f, roles["order"], sum(of("vendor.orders", "vendor.outcome")), "orders by %s", s)
+			assert.Equal(f, roles["call"], sum(of("vendor.calls", "vendor.outcome")), "calls by %s", s)
+		}
+	})
+	return h
+}
+
+// took checks that so many records more were counted, and none of what is counted less than none.
+func (h *fuzzed) took(t testing.TB, records int) {
+	h.log.TakeAll()
+	h.records += records
+	counted := 0
+	for _, n := range h.counts(t, "vendor.records", "vendor.role") {
+		counted += n
+	}
+	assert.Equal(t, h.records, counted)
+	for _, p := range h.points(t, "vendor.orders") {
+		assert.GreaterOrEqual(t, p.Value, int64(0))
+	}
+}
+
+// fuzzConfig makes the processor read all that it can read, and asks conditions of what it finds, those of the examples
+// among them.
+func fuzzConfig(t testing.TB) *Config {
 	cfg := pizzaConfig()
 	cfg.Orders = append(cfg.Orders, OrderConfig{Route: "/shop/{id}/:what"}, OrderConfig{Method: "POST", Route: "/shop.Orders/Place"})
 	cfg.Vendors = append(cfg.Vendors, VendorConfig{
@@ -141,29 +198,11 @@ func fuzzConfig() *Config {
 	})
 	cfg.Discover = &DiscoverConfig{MaxVendors: 2, Exclude: []string{"*.googleapis.com"}}
 	cfg.Orders[0].Conditions = []string{`resource.attributes["service.name"] != "menu"`}
-	cfg.Vendors[0].Responses = append(cfg.Vendors[0].Responses, ResponseConfig{Reason: "throttled", Conditions: []string{
-		`IsMatch(log.body, "(x+x+)+y") or Len(ParseJSON(log.body)["resBody"]) > 7`}})
+	cfg.Vendors[0].Responses = slices.Concat(exampleConfig(t, "jwt-pizza.yaml").Vendors[0].Responses, cfg.Vendors[0].Responses, []ResponseConfig{{Reason: "throttled", Conditions: []string{
+		`IsMatch(log.body, "(x+x+)+y") or Len(ParseJSON(log.body)["resBody"]) > 7`}}})
 	cfg.Impact = ImpactConfig{User: []string{"enduser.id", "reqBody.diner.id"}, Value: []string{"reqBody.items.#.price"}, Unit: "BTC"}
 	cfg.Synthetic.Fields = map[string][]string{"reqBody.diner.email": {"synthetic@jwt.com"}, "reqBody.items.#.description": {"test order"}}
 	return cfg
-}
-
-// checkCounts: all records were counted once, by what they were taken as, and what was taken as an order or call has an
-// outcome.
-func (h *harness) checkCounts(t testing.TB, s signal, records int) {
-	roles := h.counts(t, "vendor.records", "vendor.role")
-	sum := func(by map[string]int) (n int) {
-		for _, c := range by {
-			n += c
-		}
-		return n
-	}
-	assert.Equal(t, records, sum(roles))
-	assert.Equal(t, roles["order"], sum(h.counts(t, "vendor.orders", "vendor.outcome")), "orders by %s", s)
-	assert.Equal(t, roles["call"], sum(h.counts(t, "vendor.calls", "vendor.outcome")), "calls by %s", s)
-	for _, p := range h.points(t, "vendor.orders") {
-		assert.GreaterOrEqual(t, p.Value, int64(0))
-	}
 }
 
 // FuzzMembers: of a JSON object a line reads the members that gjson finds, in one pass.

@@ -19,12 +19,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/collector/processor"
-	"go.opentelemetry.io/collector/processor/processortest"
 	"go.uber.org/zap"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
-	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
 )
 
 // TestBrokenTelemetryPasses: whatever a span or record holds, it leaves as it came.
@@ -333,22 +330,6 @@ func TestEndlessStrangers(t *testing.T) {
 	assert.GreaterOrEqual(t, m.strangers, 0)
 }
 
-func started(f *testing.F) (processor.Traces, processor.Logs) {
-	set := processortest.NewNopSettings(metadata.Type)
-	factory, cfg := NewFactory(), pizzaConfig()
-	traces, err := factory.CreateTraces(context.Background(), set, cfg, consumertest.NewNop())
-	require.NoError(f, err)
-	logs, err := factory.CreateLogs(context.Background(), set, cfg, consumertest.NewNop())
-	require.NoError(f, err)
-	require.NoError(f, traces.Start(context.Background(), nil))
-	require.NoError(f, logs.Start(context.Background(), nil))
-	f.Cleanup(func() {
-		require.NoError(f, traces.Shutdown(context.Background()))
-		require.NoError(f, logs.Shutdown(context.Background()))
-	})
-	return traces, logs
-}
-
 // FuzzLine: any body under any label is judged without a panic and leaves as it came.
 func FuzzLine(f *testing.F) {
 	for _, name := range []string{"chaos-badjwt", "factory-refused"} {
@@ -362,16 +343,17 @@ func FuzzLine(f *testing.F) {
 		}
 	}
 	f.Add("http", `{"path":"/","method":"POST","statusCode":500,"reqBody":{"items":[]},"resBody":"\"\\\"fetch failed\\\"\""}`)
-	_, logs := started(f)
+	h := started(f)
 	f.Fuzz(func(t *testing.T, kind, body string) {
 		ld := plog.NewLogs()
 		r := addRecord(ld, body, "type", kind)
-		require.NoError(t, logs.ConsumeLogs(context.Background(), ld))
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 		assert.Equal(t, body, r.Body().Str())
 		addRecord(ld, body)
 		addRecord(ld, []byte(body), "type", kind)
 		addRecord(ld, "http", "type", kind, "path", body, "method", body, "status", body, "response", body)
-		require.NoError(t, logs.ConsumeLogs(context.Background(), ld))
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+		h.took(t, 5)
 	})
 }
 

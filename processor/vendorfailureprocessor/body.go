@@ -162,7 +162,7 @@ func (m *member) value(room *[]byte) gjson.Result {
 }
 
 // unquote returns what a JSON string says. Those that hold JSON have no escapes but of quotes and backslashes, and are
-// copied between them; gjson looks at each byte. What is copied goes into room, where there is one, and lives as long.
+// copied between them; gjson looks at each byte, and ends at a control character, which JSON does not allow. What is copied goes into room, where there is one, and lives as long.
 func unquote(quoted string, room *[]byte) string {
 	s := quoted[1 : len(quoted)-1]
 	escape := strings.IndexByte(s, '\\')

@@ -40,8 +40,8 @@ type asked struct {
 
 	elsewhere elsewhere // where requests went that went to no vendor
 	// token is the last that was found well-formed: the line of an order repeats what that of its call holds.
-	token string
-	// text is what was unescaped of bodies. Nothing of it may be kept.
+	token []byte
+	// text is what was unescaped of the line's body. Nothing of it may be kept beyond the line.
 	text []byte
 	fits askable
 

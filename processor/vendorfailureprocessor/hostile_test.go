@@ -153,13 +153,36 @@ func TestEndlessHost(t *testing.T) {
 func TestEndlessMembers(t *testing.T) {
 	ld := plog.NewLogs()
 	for body, want := range map[string]string{
-		`{"meta":{"req":{"method":"PUT"}},"meta":{"req":{"method":"POST"}}}`:   "PUT",
-		`{"meta":{"other":1},"meta":{"req":{"method":"POST"}}}`:                "",
-		`{"meta":{"other":1},"meta.req.method":"POST"}`:                        "POST",
-		`{` + strings.Repeat(`"http":{},`, 10_000) + `"http.method":"DELETE"}`: "DELETE",
+		`{"meta":{"res":{"statusCode":200}},"meta":{"res":{"statusCode":500}}}`: "200",
+		`{"meta":{"other":1},"meta":{"res":{"statusCode":500}}}`:                "",
+		`{"meta":{"other":1},"meta.res.statusCode":500}`:                        "500",
+		`{` + strings.Repeat(`"http":{},`, 10_000) + `"http.status_code":404}`:  "404",
 	} {
 		l := readLine(&asked{record: addRecord(ld, body)}, nil)
-		assert.Equal(t, want, l.field(methodNames).String(), "%.80s", body)
+		assert.Equal(t, want, l.field(statusNames).String(), "%.80s", body)
+	}
+	l := readLine(&asked{record: addRecord(ld, `{`+strings.Repeat(`"http":{},`, 10_000)+`"http.method":"DELETE"}`)}, nil)
+	assert.Equal(t, "DELETE", l.first(&methods).String())
+}
+
+// TestRoomOfLines: what is unescaped of a batch takes the room of one line, and no part of a line is unescaped for each
+// name that is looked for within it.
+func TestRoomOfLines(t *testing.T) {
+	long := strings.Repeat(`\"`, 1000)
+	for name, body := range map[string]string{
+		"orders that failed":     `{"path":"/api/order","method":"POST","statusCode":500,"resBody":"{\"a\":\"` + long + `\"}"}`,
+		"a member entered often": `{"path":"/api/order","method":"POST","http":"{\"a\":\"` + long + `\"}","statusCode":500,"resBody":"boom"}`,
+	} {
+		h := start(t, pizzaConfig())
+		ld := plog.NewLogs()
+		for range 300 {
+			addRecord(ld, body, "type", "http")
+		}
+		b := &batch{}
+		require.NoError(t, h.logs.(*logsProcessor).watch.inspectLogs(ld, b))
+		h.shutdown(t)
+		assert.Len(t, b.orders, 300, name)
+		assert.Less(t, cap(b.asked.text), 4*len(body), name)
 	}
 }
 

@@ -288,8 +288,6 @@ func (w *watch) inspectRecord(x *asked, b *batch) {
 		l := readLine(x, b.room[:0])
 		if w.readiness.looks(logs) {
 			w.noteLine(&l, found)
-		} else if len(found.vendors) == 0 && l.isOther(w.endpoints, found.endpoints) {
-			continue
 		}
 		for _, c := range found.endpoints {
 			if e := &w.endpoints[c.index]; !l.isOrder(e) || !e.conditions.holdOf(x) {

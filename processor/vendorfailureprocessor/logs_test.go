@@ -97,6 +97,8 @@ func TestOrderLine(t *testing.T) {
 		{"semantic conventions in the body", `{"http.request.method":"POST","url.path":"/api/order","http.response.status_code":500}`, http, "own_failure/"},
 		{"semantic conventions, nested", `{"http":{"request":{"method":"POST"},"response":{"status_code":500}},"url":{"path":"/api/order"}}`, http, "own_failure/"},
 		{"semantic conventions come first", `{"http.route":"/api/order","path":"/","method":"POST","statusCode":200}`, http, "success/"},
+		{"in a body what stands first", `{"path":"/api/order","method":"POST","statusCode":200,"http":{"route":"/order"},"http.request.method":"GET"}`, http, "success/"},
+		{"nothing on the way to a name", `{"url":{"query":"a=b"},"http":"1.1","path":"/api/order","method":"POST","statusCode":200}`, http, "success/"},
 		// OTLP: the fields are attributes.
 		{"attributes", "http", []any{"type", "http", "path", "/api/order", "method", "POST", "statusCode", 500, "resBody", `{"message":"fetch failed"}`}, "vendor_failure/unreachable"},
 		{"nested attributes", "http", []any{"type", "http", "path", "/api/order", "meta", map[string]any{"req": map[string]any{"method": "POST"}, "res": map[string]any{"statusCode": 500}}, "response", map[string]any{"message": "fetch failed"}}, "vendor_failure/unreachable"},
@@ -112,6 +114,7 @@ func TestOrderLine(t *testing.T) {
 		{"a status that is none", `{"path":"/api/order","method":"POST","statusCode":"ok"}`, http, ""},
 		// Broken telemetry.
 		{"no JSON", `{"path":"/api/order`, http, ""},
+		{"no value", `{"path":,"method":}`, http, ""},
 		{"empty body", "", http, ""},
 		{"a number", 7, http, ""},
 		{"a list", []any{"x"}, http, ""},
@@ -123,10 +126,13 @@ func TestOrderLine(t *testing.T) {
 			r := addRecord(ld, tc.body, tc.attributes...)
 			before := r.Attributes().AsRaw()
 			require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+			// And again once everything has been seen.
+			h.logs.(*logsProcessor).watch.readiness.unseen[logs].Store(0)
+			require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 			h.shutdown(t)
 			want := map[string]int{}
 			if tc.want != "" {
-				want[tc.want] = 1
+				want[tc.want] = 2
 			}
 			assert.Equal(t, want, h.counts(t, "vendor.orders", "vendor.outcome", "vendor.failure.reason"))
 			if reason, ok := strings.CutPrefix(tc.want, "vendor_failure/"); ok {
@@ -186,10 +192,13 @@ func TestCallLine(t *testing.T) {
 			ld := plog.NewLogs()
 			r := addRecord(ld, tc.body, tc.attributes...)
 			require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+			// And again once everything has been seen.
+			h.logs.(*logsProcessor).watch.readiness.unseen[logs].Store(0)
+			require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 			h.shutdown(t)
 			want := map[string]int{}
 			if tc.want != "" {
-				want[tc.want] = 1
+				want[tc.want] = 2
 			}
 			assert.Equal(t, want, h.counts(t, "vendor.calls", "vendor.outcome", "vendor.failure.reason"))
 			reason, failed := strings.CutPrefix(tc.want, "failure/")

@@ -469,8 +469,8 @@ func (w *watch) sightOfOrder(l *line) sight {
 
 // sightOfOther tells what a line shows that has the label of an endpoint's orders and is none.
 func (w *watch) sightOfOther(l *line, e *endpoint) sight {
-	path, method := requestLine(l.field(pathNames).String())
-	if m := l.field(methodNames); m.Exists() {
+	path, method := requestLine(l.first(&paths).String())
+	if m := l.first(&methods); m.Exists() {
 		method = m.String()
 	}
 	isRoot := path == "" || path == "/" && e.route != "/"

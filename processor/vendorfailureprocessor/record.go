@@ -1,7 +1,6 @@
 package vendorfailureprocessor
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -67,7 +66,7 @@ type line struct {
 	read       int          // the index in the body up to which it has been read
 	keys       initials     // of the members
 	attributes initials     // of the record's attributes
-	room       *[]byte      // for what is unescaped: it lives as long as the batch
+	room       *[]byte      // for what is unescaped: it lives until the next line is read
 }
 
 // ordinary is how many members the bodies of most loggers have at most.
@@ -75,6 +74,7 @@ const ordinary = 16
 
 // readLine begins to read a record. The members of its body go into room while there is some.
 func readLine(x *asked, room []member) line {
+	x.text = x.text[:0]
 	l := line{record: x.record, asked: x, members: room, room: &x.text}
 	for name := range x.record.Attributes().All() {
 		l.attributes.add(name)
@@ -133,13 +133,57 @@ func (l *line) find(names []fieldName) (gjson.Result, *member) {
 				return gjson.Result{}, m
 			} else if !entered && m.key == n.first {
 				entered = true
-				if found := walk(m.value(l.room), n.rest); found.Exists() {
+				if found := walk(m.unwrapped(l.room), n.rest); found.Exists() {
 					return found, nil
 				}
 			}
 		}
 	}
 	return gjson.Result{}, nil
+}
+
+// aliases are the names of a field that is looked for in every line: of those in the body the one counts that stands
+// first, so that nothing after it is read. Loggers write path and method before the answer, which is most of a line.
+type aliases struct {
+	names []fieldName
+	begin initials
+}
+
+var paths, methods = newAliases(pathNames), newAliases(methodNames)
+
+func newAliases(names []fieldName) aliases {
+	a := aliases{names: names}
+	for i := range names {
+		a.begin.add(names[i].name)
+	}
+	return a
+}
+
+// first returns the first field that has one of these names.
+func (l *line) first(a *aliases) gjson.Result {
+	if l.attributes&a.begin != 0 {
+		if v, ok := fieldOf(l.record.Attributes(), l.attributes, a.names); ok {
+			return v
+		}
+	}
+	for i := 0; i < len(l.members) || l.next(); i++ {
+		m := &l.members[i]
+		if !a.begin.has(m.key) {
+			continue
+		}
+		for j := range a.names {
+			n := &a.names[j]
+			if n.name == m.key && !strings.HasPrefix(m.raw, "{") { // such as "url": {"query": …}, which is no path
+				return m.value(l.room)
+			}
+			if n.first == m.key {
+				if found := walk(m.unwrapped(l.room), n.rest); found.Exists() {
+					return found
+				}
+			}
+		}
+	}
+	return gjson.Result{}
 }
 
 // fieldOf returns the first attribute that has one of these names, or is on the way to it.
@@ -184,76 +228,9 @@ func (l *line) address() (address, bool) {
 	return a, a.host != ""
 }
 
-// leadingNames are those names of a field that count for a line that surely is no order: the first in the body that has
-// one of them, whatever follows.
-type leadingNames struct {
-	names []fieldName
-	begin initials
-}
-
-var leadingPaths, leadingMethods = upTo(pathNames, "path"), upTo(methodNames, "method")
-
-func upTo(names []fieldName, last string) (l leadingNames) {
-	l.names = names[:1+slices.IndexFunc(names, func(n fieldName) bool { return n.name == last })]
-	for i := range l.names {
-		l.begin.add(l.names[i].name)
-	}
-	return l
-}
-
-// isOther tells whether a line surely is an order to none of these endpoints. It reads the body as far as its path and
-// method, which loggers write first, and not the answer after them: that is most of a line, and most lines are none.
-func (l *line) isOther(endpoints []endpoint, among []candidate) bool {
-	text, ok := l.leading(&leadingPaths)
-	path, _ := requestLine(text)
-	if !ok || path == "" || path == "/" {
-		return false
-	}
-	method, ok := "", false
-	for _, c := range among {
-		e := &endpoints[c.index]
-		if !e.hasTrimmed(path) {
-			continue
-		}
-		if method == "" {
-			if method, ok = l.leading(&leadingMethods); !ok {
-				return false
-			}
-		}
-		if e.hasMethod(method) {
-			return false
-		}
-	}
-	return true
-}
-
-// leading returns the first member of the body that has one of these names, and reads no further. It gives false where an
-// attribute or a member may lead to one as well.
-func (l *line) leading(to *leadingNames) (text string, ok bool) {
-	if l.attributes&to.begin != 0 {
-		return "", false
-	}
-	for i := 0; i < len(l.members) || l.next(); i++ {
-		m := &l.members[i]
-		if !to.begin.has(m.key) {
-			continue
-		}
-		for j := range to.names {
-			switch n := &to.names[j]; {
-			case n.name[0] != m.key[0]:
-			case n.name == m.key:
-				return m.value(l.room).String(), true
-			case n.first == m.key:
-				return "", false
-			}
-		}
-	}
-	return "", false
-}
-
 // isOrder tells whether a line that records a served request records one to this endpoint.
 func (l *line) isOrder(e *endpoint) bool {
-	path, method := requestLine(l.field(pathNames).String())
+	path, method := requestLine(l.first(&paths).String())
 	if path != "" && path != "/" || e.route == "/" && path == "/" {
 		if !e.hasPath(path) {
 			return false
@@ -261,7 +238,7 @@ func (l *line) isOrder(e *endpoint) bool {
 	} else if !l.requestHas(e.requestHas) {
 		return false
 	}
-	if m := l.field(methodNames); m.Exists() {
+	if m := l.first(&methods); m.Exists() {
 		method = m.String()
 	}
 	return e.hasMethod(method)

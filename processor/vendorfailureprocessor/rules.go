@@ -88,13 +88,13 @@ func (rs ruleSet) find(status int, contains func(text string) bool, x *asked) (f
 func (v *vendor) isValid(answer gjson.Result, x *asked) bool {
 	for _, path := range v.jwt {
 		field := walk(answer, path)
-		if !field.Exists() || field.Type == gjson.String && x.token != "" && field.Str == x.token {
+		if !field.Exists() || field.Type == gjson.String && field.Str != "" && field.Str == string(x.token) {
 			continue
 		}
 		if field.Type != gjson.String || !isJWT(field.Str) {
 			return false
 		}
-		x.token = field.Str
+		x.token = append(x.token[:0], field.Str...)
 	}
 	return true
 }

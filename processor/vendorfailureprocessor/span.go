@@ -34,8 +34,16 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 	r.grpc = -1
 	for key, v := range attributes.All() {
 		switch key {
-		case "http.request.method", "http.method":
-			r.method, r.isHTTP = stringOf(v), true
+		case "http.request.method":
+			r.isHTTP = true
+			if method := stringOf(v); method != "" {
+				r.method = method
+			}
+		case "http.method":
+			r.isHTTP = true
+			if r.method == "" {
+				r.method = stringOf(v)
+			}
 		case "http.route":
 			r.route = stringOf(v)
 		case "url.path":
@@ -159,12 +167,17 @@ func (r *requestSpan) address() (address, bool) {
 // hasMethodOf tells whether a SERVER span has the method of any order endpoint. Most have not, and need no more reading.
 func hasMethodOf(endpoints []endpoint, attributes pcommon.Map) bool {
 	method := ""
-	if v, ok := attributes.Get("http.request.method"); ok {
-		method = stringOf(v)
-	} else if v, ok := attributes.Get("http.method"); ok {
-		method = stringOf(v)
-	} else if _, ok := attributes.Get("rpc.method"); ok {
-		method = rpcOverHTTP
+	for _, name := range [...]string{"http.request.method", "http.method", "rpc.method"} {
+		v, ok := attributes.Get(name)
+		if !ok {
+			continue
+		}
+		if method = stringOf(v); method != "" {
+			if name == "rpc.method" {
+				method = rpcOverHTTP
+			}
+			break
+		}
 	}
 	for i := range endpoints {
 		if endpoints[i].hasMethod(method) {

@@ -200,7 +200,7 @@ const maxRoom = 1 << 20
 // batches are kept for the next request: one that holds nothing of ours allocates nothing.
 var batches = sync.Pool{New: func() any { return &batch{} }}
 
-// done gives a batch back. Nothing that a request held stays behind.
+// done gives a batch back. It refers to nothing that a request held.
 func (b *batch) done() {
 	clear(b.failed)
 	clear(b.strangers)
@@ -208,11 +208,9 @@ func (b *batch) done() {
 	clear(b.orders)
 	clear(b.evidence)
 	clear(b.room[:])
-	// What was kept in spite of all is seen to be wrong at once, and not only when the room is used again.
-	clear(b.asked.text)
-	b.asked = asked{text: b.asked.text[:0]}
+	b.asked = asked{text: b.asked.text[:0], token: b.asked.token[:0]}
 	if cap(b.asked.text) > maxRoom {
-		b.asked.text = nil
+		b.asked.text, b.asked.token = nil, nil
 	}
 	b.failed, b.strangers, b.calls, b.orders = b.failed[:0], b.strangers[:0], b.calls[:0], b.orders[:0]
 	batches.Put(b)

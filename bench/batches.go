@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,18 +19,31 @@ import (
 // size is how many spans or records a batch has.
 const size = 512
 
-// variants is how many batches of a kind there are. They are used in turn, with trace ids of their own, so that what a
-// contender remembers of one trace is no help with the next.
-const variants = 64
+// variants is how many batches of a kind there are, unless all that was recorded is used. They are used in turn. So many
+// differ enough, and few enough stay in a processor's cache (some 4 MB), where a Collector's batch is too: it has just
+// been decoded. 64 of them took twice as long, for every contender, and as much more as others used the memory.
+const variants = 8
 
 // tags are the attributes that contenders write. After each batch they are taken away again, for every contender alike
 // and within what is measured, so that all find every batch as it was.
 var tags = []string{"vendor.name", "vendor.order", "vendor.failure.reason", "vendor.failure.chaos"}
 
-// spansBatch is a batch of spans and those attributes in it that may be tagged.
+// spansBatch is a batch of spans, those attributes in it that may be tagged, and the spans of traces in which something
+// failed: those are what a contender may remember.
 type spansBatch struct {
 	data   ptrace.Traces
 	tagged []pcommon.Map
+	failed []ptrace.Span
+}
+
+// renew gives the traces in which something failed ids that no batch had before this turn, so that what a contender
+// remembers of them is no help. It is measured too, for every contender alike.
+func (b *spansBatch) renew(turn uint64) {
+	for _, s := range b.failed {
+		id := s.TraceID()
+		binary.BigEndian.PutUint64(id[:8], turn)
+		s.SetTraceID(id)
+	}
 }
 
 // linesBatch is a batch of log records and those attributes in it that may be tagged.
@@ -108,7 +123,7 @@ func text(s ptrace.Span, key string) string {
 func mixedSpans(r *recording.Recording) []spansBatch {
 	orders, failing, others := traces(r)
 	turn := 0
-	return spanBatches(func() *trace {
+	return madeOf(func() *trace {
 		turn++
 		return mixed(turn, orders, failing, others)
 	})
@@ -120,45 +135,69 @@ func recordedSpans() ([]spansBatch, error) {
 	if err != nil || len(folders) == 0 {
 		return nil, errors.Join(errors.New("../testdata has no recordings"), err)
 	}
-	var batches []spansBatch
+	var all []ptrace.Traces
 	for _, folder := range folders {
 		r, err := recording.Open(filepath.Dir(folder))
 		if err != nil {
 			return nil, err
 		}
-		for _, td := range r.Traces() {
-			batches = append(batches, newSpansBatch(td))
-		}
+		all = append(all, r.Traces()...)
 	}
-	return batches, nil
+	return spansBatches(all), nil
 }
 
-func newSpansBatch(td ptrace.Traces) spansBatch {
-	b := spansBatch{data: td}
-	for _, rs := range td.ResourceSpans().All() {
-		for _, ss := range rs.ScopeSpans().All() {
-			for _, s := range ss.Spans().All() {
-				if isCall(s) || isOrder(s) {
-					b.tagged = append(b.tagged, s.Attributes())
+func spansBatches(all []ptrace.Traces) []spansBatch {
+	failed := map[pcommon.TraceID]bool{}
+	for _, td := range all {
+		for s := range spansOf(td) {
+			if (isCall(s) || isOrder(s)) && s.Status().Code() == ptrace.StatusCodeError {
+				failed[s.TraceID()] = true
+			}
+		}
+	}
+	batches := make([]spansBatch, len(all))
+	for i, td := range all {
+		b := spansBatch{data: td}
+		for s := range spansOf(td) {
+			if isCall(s) || isOrder(s) {
+				b.tagged = append(b.tagged, s.Attributes())
+			}
+			if failed[s.TraceID()] {
+				b.failed = append(b.failed, s)
+			}
+		}
+		batches[i] = b
+	}
+	return batches
+}
+
+func spansOf(td ptrace.Traces) iter.Seq[ptrace.Span] {
+	return func(yield func(ptrace.Span) bool) {
+		for _, rs := range td.ResourceSpans().All() {
+			for _, ss := range rs.ScopeSpans().All() {
+				for _, s := range ss.Spans().All() {
+					if !yield(s) {
+						return
+					}
 				}
 			}
 		}
 	}
-	return b
 }
 
 // otherSpans are batches of requests to other endpoints alone.
 func otherSpans(r *recording.Recording) []spansBatch {
 	_, _, others := traces(r)
 	turn := 0
-	return spanBatches(func() *trace {
+	return madeOf(func() *trace {
 		turn++
 		return others[turn%len(others)]
 	})
 }
 
-func spanBatches(next func() *trace) []spansBatch {
-	batches := make([]spansBatch, variants)
+// madeOf puts traces into batches, each trace with an id of its own; the last of a batch may lack its end.
+func madeOf(next func() *trace) []spansBatch {
+	batches := make([]ptrace.Traces, variants)
 	id := uint32(0)
 	for i := range batches {
 		td := ptrace.NewTraces()
@@ -167,19 +206,19 @@ func spanBatches(next func() *trace) []spansBatch {
 		for spans.Len() < size {
 			t := next()
 			t.resource.CopyTo(rs.Resource())
-			id++
+			id++ // the first half of a trace id is for renew
 			for _, s := range t.spans {
 				if spans.Len() == size {
 					break
 				}
 				to := spans.AppendEmpty()
 				s.CopyTo(to)
-				to.SetTraceID(pcommon.TraceID{0: 1, 12: byte(id >> 24), 13: byte(id >> 16), 14: byte(id >> 8), 15: byte(id)})
+				to.SetTraceID(pcommon.TraceID{12: byte(id >> 24), 13: byte(id >> 16), 14: byte(id >> 8), 15: byte(id)})
 			}
 		}
-		batches[i] = newSpansBatch(td)
+		batches[i] = td
 	}
-	return batches
+	return spansBatches(batches)
 }
 
 // request is the recorded lines of one request: those since the last one, up to the line that records it. Loki lines have
@@ -249,9 +288,10 @@ func mixed[T any](turn int, orders, failing, others []T) T {
 	return others[turn%len(others)]
 }
 
-// recordedLines are batches of recorded Loki lines as they came.
+// recordedLines are batches of all recorded Loki lines as they came.
 func recordedLines(r *recording.Recording) []linesBatch {
-	return lineBatches(records(r), variants, size)
+	all := records(r)
+	return lineBatches(all, (len(all)+size-1)/size, size)
 }
 
 // otherLines are batches of lines that record neither served requests nor vendor calls.
@@ -261,7 +301,7 @@ func otherLines(r *recording.Recording) []linesBatch {
 
 // singleLines are the lines of mixedLines, one a batch, as the Loki endpoint really gets them.
 func singleLines(r *recording.Recording) []linesBatch {
-	return lineBatches(mixedRecords(r), variants*size, 1)
+	return lineBatches(mixedRecords(r), size, 1)
 }
 
 func kind(l plog.LogRecord) string {

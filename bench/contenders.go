@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/signaltometricsconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/connector"
 	"go.opentelemetry.io/collector/connector/connectortest"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumertest"
@@ -22,6 +24,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processortest"
+	"go.opentelemetry.io/otel/sdk/metric"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor"
@@ -32,6 +35,16 @@ type contender[T any] struct {
 	name    string
 	consume func(context.Context, T) error
 }
+
+// The names of contenders that more is told of.
+const (
+	ours        = "vendor_failure"
+	tagAndCount = "transform + signal_to_metrics"
+	bareLoop    = "bare loop"
+	expression  = "regular expression over bodies"
+	parsing     = "parsing each http line"
+	nothing     = "nothing"
+)
 
 const vendorFailure = `
 orders:
@@ -171,15 +184,28 @@ func ofManyVendors() (ptrace.Traces, plog.Logs) {
 	return td, ld
 }
 
-// groupByTrace waits as short as it can: what it costs does not hang on it, and it is to be measured to its end.
-const groupByTrace = "wait_duration: 1ms"
+// groupByTrace waits shortly: what it costs does not hang on it, and it is to be measured to its end. It loses spans that
+// come while it hands on others of their trace, so it waits for longer than a batch takes it.
+const groupByTrace = "wait_duration: 10ms"
+
+// patience is how long after the last spans it is sure that those which did not come out are lost.
+const patience = time.Second
 
 const spanMetrics = "dimensions: [{name: vendor.name}, {name: vendor.failure.reason}]"
 
 // bench starts contenders, and stops them in the end.
 type bench struct {
 	ctx     context.Context
+	meters  *metric.MeterProvider // of the SDK: what a contender tells of itself is counted as in a Collector
+	told    *metric.ManualReader  // of these
+	metrics consumer.Metrics      // gets what connectors make
+	turns   uint64                // in which all batches of a kind were used, ever
 	running []component.Component
+}
+
+func newBench(ctx context.Context) *bench {
+	told := metric.NewManualReader()
+	return &bench{ctx: ctx, meters: metric.NewMeterProvider(metric.WithReader(told)), told: told, metrics: consumertest.NewNop()}
 }
 
 func configure(cfg component.Config, text string) error {
@@ -212,42 +238,46 @@ func (b *bench) stop() error {
 			return err
 		}
 	}
-	return nil
+	return b.meters.Shutdown(b.ctx)
 }
 
-func settings(f component.Factory, tel *componenttest.Telemetry) processor.Settings {
+func (b *bench) settings(f processor.Factory) processor.Settings {
 	set := processortest.NewNopSettings(f.Type())
-	if tel != nil {
-		set.TelemetrySettings = tel.NewTelemetrySettings()
-	}
+	set.MeterProvider = b.meters
+	return set
+}
+
+func (b *bench) connectorSettings(f connector.Factory) connector.Settings {
+	set := connectortest.NewNopSettings(f.Type())
+	set.MeterProvider = b.meters
 	return set
 }
 
 // oursOnSpans starts a vendor_failure processor for spans.
-func (b *bench) oursOnSpans(config string, tel *componenttest.Telemetry, next consumer.Traces) (processor.Traces, error) {
+func (b *bench) oursOnSpans(config string) (processor.Traces, error) {
 	f := vendorfailureprocessor.NewFactory()
 	cfg := f.CreateDefaultConfig()
 	if err := configure(cfg, config); err != nil {
 		return nil, err
 	}
-	ours, err := f.CreateTraces(b.ctx, settings(f, tel), cfg, next)
-	return ours, b.start(ours, err)
+	p, err := f.CreateTraces(b.ctx, b.settings(f), cfg, consumertest.NewNop())
+	return p, b.start(p, err)
 }
 
 // oursOnLines starts one for log records.
-func (b *bench) oursOnLines(config string, tel *componenttest.Telemetry, next consumer.Logs) (processor.Logs, error) {
+func (b *bench) oursOnLines(config string) (processor.Logs, error) {
 	f := vendorfailureprocessor.NewFactory()
 	cfg := f.CreateDefaultConfig()
 	if err := configure(cfg, config); err != nil {
 		return nil, err
 	}
-	ours, err := f.CreateLogs(b.ctx, settings(f, tel), cfg, next)
-	return ours, b.start(ours, err)
+	p, err := f.CreateLogs(b.ctx, b.settings(f), cfg, consumertest.NewNop())
+	return p, b.start(p, err)
 }
 
-// spans are the contenders over spans; next gets what the ones that tag hand on.
-func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]contender[ptrace.Traces], error) {
-	ours, err := b.oursOnSpans(vendorFailure, tel, next)
+// spans are the contenders over spans.
+func (b *bench) spans() ([]contender[ptrace.Traces], error) {
+	its, err := b.oursOnSpans(vendorFailure)
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +287,7 @@ func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]con
 	if err := configure(s2mConfig, signalToMetrics); err != nil {
 		return nil, err
 	}
-	toMetrics, err := s2m.CreateTracesToMetrics(b.ctx, connectortest.NewNopSettings(s2m.Type()), s2mConfig, consumertest.NewNop())
+	toMetrics, err := s2m.CreateTracesToMetrics(b.ctx, b.connectorSettings(s2m), s2mConfig, b.metrics)
 	if err := b.start(toMetrics, err); err != nil {
 		return nil, err
 	}
@@ -266,7 +296,7 @@ func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]con
 	if err := configure(tConfig, transform); err != nil {
 		return nil, err
 	}
-	alone, err := t.CreateTraces(b.ctx, settings(t, nil), tConfig, next)
+	alone, err := t.CreateTraces(b.ctx, b.settings(t), tConfig, consumertest.NewNop())
 	if err := b.start(alone, err); err != nil {
 		return nil, err
 	}
@@ -279,13 +309,13 @@ func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]con
 	if err := configure(smConfig, spanMetrics); err != nil {
 		return nil, err
 	}
-	asMetrics, err := sm.CreateTracesToMetrics(b.ctx, connectortest.NewNopSettings(sm.Type()), smConfig, consumertest.NewNop())
+	asMetrics, err := sm.CreateTracesToMetrics(b.ctx, b.connectorSettings(sm), smConfig, b.metrics)
 	if err := b.start(asMetrics, err); err != nil {
 		return nil, err
 	}
 	return []contender[ptrace.Traces]{
-		{"vendor_failure", ours.ConsumeTraces},
-		{"transform + signal_to_metrics", func(ctx context.Context, td ptrace.Traces) error {
+		{ours, its.ConsumeTraces},
+		{tagAndCount, func(ctx context.Context, td ptrace.Traces) error {
 			if err := alone.ConsumeTraces(ctx, td); err != nil {
 				return err
 			}
@@ -294,14 +324,14 @@ func (b *bench) spans(tel *componenttest.Telemetry, next consumer.Traces) ([]con
 		{"transform", alone.ConsumeTraces},
 		{"span_metrics", asMetrics.ConsumeTraces},
 		{"group_by_trace + transform", grouped},
-		{"bare loop", bareSpans},
+		{bareLoop, bareSpans},
 	}, nil
 }
 
 // groupedByTrace puts the spans of a trace together before transform, which is what it takes to see an order and its
-// vendor's call at once. It returns when all spans of a batch came out.
+// vendor's call at once. It returns when all spans of a batch came out, but for lost ones.
 func (b *bench) groupedByTrace(transform processor.Factory, config component.Config) (func(context.Context, ptrace.Traces) error, error) {
-	out := make(chan int)
+	out := make(chan int, 1000) // so many late ones hold up nothing
 	arrived, err := consumer.NewTraces(func(_ context.Context, td ptrace.Traces) error {
 		out <- td.SpanCount()
 		return nil
@@ -309,7 +339,7 @@ func (b *bench) groupedByTrace(transform processor.Factory, config component.Con
 	if err != nil {
 		return nil, err
 	}
-	then, err := transform.CreateTraces(b.ctx, settings(transform, nil), config, arrived)
+	then, err := transform.CreateTraces(b.ctx, b.settings(transform), config, arrived)
 	if err := b.start(then, err); err != nil {
 		return nil, err
 	}
@@ -318,13 +348,18 @@ func (b *bench) groupedByTrace(transform processor.Factory, config component.Con
 	if err := configure(cfg, groupByTrace); err != nil {
 		return nil, err
 	}
-	group, err := g.CreateTraces(b.ctx, settings(g, nil), cfg, then)
+	group, err := g.CreateTraces(b.ctx, b.settings(g), cfg, then)
 	return func(ctx context.Context, td ptrace.Traces) error {
 		if err := group.ConsumeTraces(ctx, td); err != nil {
 			return err
 		}
 		for left := td.SpanCount(); left > 0; {
-			left -= <-out
+			select {
+			case n := <-out:
+				left -= n
+			case <-time.After(patience):
+				return nil
+			}
 		}
 		return nil
 	}, b.start(group, err)
@@ -354,8 +389,8 @@ func bareSpans(_ context.Context, td ptrace.Traces) error {
 }
 
 // lines are the contenders over log records.
-func (b *bench) lines(tel *componenttest.Telemetry, next consumer.Logs) ([]contender[plog.Logs], error) {
-	ours, err := b.oursOnLines(vendorFailure, tel, next)
+func (b *bench) lines() ([]contender[plog.Logs], error) {
+	its, err := b.oursOnLines(vendorFailure)
 	if err != nil {
 		return nil, err
 	}
@@ -364,8 +399,7 @@ func (b *bench) lines(tel *componenttest.Telemetry, next consumer.Logs) ([]conte
 	if err := configure(s2mConfig, signalToMetrics); err != nil {
 		return nil, err
 	}
-	set := connectortest.NewNopSettings(s2m.Type())
-	toMetrics, err := s2m.CreateLogsToMetrics(b.ctx, set, s2mConfig, consumertest.NewNop())
+	toMetrics, err := s2m.CreateLogsToMetrics(b.ctx, b.connectorSettings(s2m), s2mConfig, b.metrics)
 	if err := b.start(toMetrics, err); err != nil {
 		return nil, err
 	}
@@ -374,43 +408,47 @@ func (b *bench) lines(tel *componenttest.Telemetry, next consumer.Logs) ([]conte
 	if err := configure(tConfig, transform); err != nil {
 		return nil, err
 	}
-	alone, err := t.CreateLogs(b.ctx, settings(t, nil), tConfig, next)
+	alone, err := t.CreateLogs(b.ctx, b.settings(t), tConfig, consumertest.NewNop())
 	if err := b.start(alone, err); err != nil {
 		return nil, err
 	}
 	return []contender[plog.Logs]{
-		{"vendor_failure", ours.ConsumeLogs},
-		{"transform + signal_to_metrics", func(ctx context.Context, ld plog.Logs) error {
+		{ours, its.ConsumeLogs},
+		{tagAndCount, func(ctx context.Context, ld plog.Logs) error {
 			if err := alone.ConsumeLogs(ctx, ld); err != nil {
 				return err
 			}
 			return toMetrics.ConsumeLogs(ctx, ld)
 		}},
-		{"regular expression over bodies", eachLine(byRegexp)},
-		{"parsing each http line", eachLine(byParsing)},
-		{"bare loop", eachLine(bareLine)},
+		{expression, eachLine(byRegexp)},
+		{parsing, eachLine(byParsing)},
+		{bareLoop, eachLine(bareLine)},
 	}, nil
 }
 
-// eachLine looks at every record for what it looks for.
+// eachLine looks at every record.
 func eachLine(is func(plog.LogRecord) bool) func(context.Context, plog.Logs) error {
 	return func(_ context.Context, ld plog.Logs) error {
-		found := 0
-		resources := ld.ResourceLogs()
-		for i := range resources.Len() {
-			scopes := resources.At(i).ScopeLogs()
-			for j := range scopes.Len() {
-				records := scopes.At(j).LogRecords()
-				for k := range records.Len() {
-					if is(records.At(k)) {
-						found++
-					}
+		runtime.KeepAlive(count(ld, is))
+		return nil
+	}
+}
+
+// count returns how many records are what is looked for.
+func count(ld plog.Logs, is func(plog.LogRecord) bool) (found int) {
+	resources := ld.ResourceLogs()
+	for i := range resources.Len() {
+		scopes := resources.At(i).ScopeLogs()
+		for j := range scopes.Len() {
+			records := scopes.At(j).LogRecords()
+			for k := range records.Len() {
+				if is(records.At(k)) {
+					found++
 				}
 			}
 		}
-		runtime.KeepAlive(found)
-		return nil
 	}
+	return found
 }
 
 var failedOrderLine = regexp.MustCompile(`"path":"/api/order","method":"POST","statusCode":5\d\d`)

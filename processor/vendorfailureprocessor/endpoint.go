@@ -29,7 +29,7 @@ func newEndpoint(c OrderConfig) endpoint {
 // hasMethod tells whether a request with this method can be an order. A record that names no method is one only where
 // the configuration asks for none.
 func (e *endpoint) hasMethod(method string) bool {
-	return e.method == "" || len(e.method) == len(method) && strings.EqualFold(e.method, method)
+	return e.method == "" || strings.EqualFold(e.method, method)
 }
 
 // hasPath tells whether a path, with or without query and trailing slash, or a route is this endpoint's.

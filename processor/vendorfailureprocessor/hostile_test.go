@@ -243,14 +243,15 @@ func TestNotANumber(t *testing.T) {
 	}
 }
 
-// BenchmarkHostile tells what each kind of hostile telemetry costs, by the megabyte.
+// BenchmarkHostile tells what each kind of hostile telemetry costs, by the megabyte, under the rules of
+// examples/jwt-pizza.yaml. Of the lines that begin with "asked" its OTTL condition is asked, if they are within bounds.
 func BenchmarkHostile(b *testing.B) {
 	const size = 1 << 20
 	order := func(body string) string {
 		return `{"path":"/api/order","method":"POST","statusCode":500,"reqBody":{"items":[]},"resBody":` + body + `}`
 	}
 	fill := func(text string) string { return strings.Repeat(text, size/len(text)) }
-	quoted := func(text string, times int) string {
+	again := func(text string, times int) string {
 		for range times {
 			raw, err := json.Marshal(text)
 			require.NoError(b, err)
@@ -258,15 +259,26 @@ func BenchmarkHostile(b *testing.B) {
 		}
 		return text
 	}
+	const request = `{"path":"/api/order","method":"POST","statusCode":500,"reqBody":`
+	const fails = `,"resBody":"{\"message\":\"Failed to fulfill order at factory\"}"}`
+	asks := func(of string) string { return request + of + fails }
+	most := maxAskedValues - 100
 	for _, tc := range []struct{ name, body string }{
+		{"asked, nested objects", asks(fill(`{"a":`))},
+		{"asked, nested to 9,900 levels", asks(nest(9_900))},
+		{"asked, nested to 9,900 levels and encoded", asks(quoted(nest(9_900)))},
+		{"asked, members", asks(`{"items":[` + fill(`{"a":1},`) + "1]}")},
+		{"asked, as many members as may be", asks(`{"items":[` + strings.Repeat(`{"a":1},`, most/2) + "1]}")},
+		{"asked, as deep and as many as may be", asks(`{"items":[` + strings.Repeat(nest(maxAskedLevels-4)+",", most/maxAskedLevels) + "1]}")},
+		{"asked, text", asks(`{"items":["` + fill("x") + `"]}`)},
 		{"no order at all", fill("x")},
 		{"text", order(`"` + fill("x") + `"`)},
 		{"escapes", order(`"` + fill(`\u0041`) + `"`)},
 		{"array", order("[" + fill("1,") + "1]")},
 		{"nested arrays", order(fill("["))},
 		{"nested objects", order(fill(`{"a":`))},
-		{"encoded eight times", order(quoted(strings.Repeat("x", size), 8))},
-		{"quotes encoded six times", order(quoted(strings.Repeat(`"`, size>>6), 6))},
+		{"encoded eight times", order(again(strings.Repeat("x", size), 8))},
+		{"quotes encoded six times", order(again(strings.Repeat(`"`, size>>6), 6))},
 		{"members", order("1")[:len(order("1"))-1] + fill(`,"http":{}`) + "}"},
 		{"members in the answer", order(`{"a":0` + fill(`,"b":"\u0041"`) + "}")},
 		{"token", strings.Replace(order(`{"jwt":"`+base64.RawURLEncoding.EncodeToString([]byte(`{"a":`+fill("[")[:size*3/4]))+`.e30.c2ln"}`), "500", "200", 1)},
@@ -274,7 +286,7 @@ func BenchmarkHostile(b *testing.B) {
 	} {
 		b.Run("line/"+tc.name, func(b *testing.B) {
 			h := &harness{tel: componenttest.NewTelemetry()}
-			h.open(b, NewFactory(), pizzaConfig(), consumertest.NewNop(), consumertest.NewNop())
+			h.open(b, NewFactory(), exampleConfig(b, "jwt-pizza.yaml"), consumertest.NewNop(), consumertest.NewNop())
 			defer h.shutdown(b)
 			b.SetBytes(int64(len(tc.body)))
 			b.ReportAllocs()

@@ -36,7 +36,9 @@ func TestRun(t *testing.T) {
 	assert.Regexp(t, `Vendor incident +Orders lost A( +\d+/ +\d+ ms){3}\n`, printed.String())
 
 	err := run(t.Context(), &printed, small, root, -1)
-	require.ErrorContains(t, err, "over -1ns:\nVendor health, Is anything broken now: ")
+	require.ErrorContains(t, err, "over -1ns:\nVendor health, Is anything broken now A, 3h0m0s: ")
+	// Each range counts, not the dashboards' own alone.
+	require.ErrorContains(t, err, "\nVendor health, Orders by outcome A, 24h0m0s: ")
 }
 
 // What Prometheus refuses has no time that could be told.

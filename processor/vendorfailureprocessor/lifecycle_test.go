@@ -2,16 +2,25 @@ package vendorfailureprocessor
 
 import (
 	"context"
+	"reflect"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor/processortest"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/jwtpizza/otelcol-vendorfailure/processor/vendorfailureprocessor/internal/metadata"
 )
@@ -129,4 +138,142 @@ func TestShutdownAmidConsume(t *testing.T) {
 		assert.Equal(t, senders*requests, h.lines.LogRecordCount())
 		require.NoError(t, h.tel.Shutdown(context.Background()))
 	}
+}
+
+// gate is where something stops until it is let through.
+type gate struct {
+	name   string // of the counter, or the beginning of the line
+	open   chan struct{}
+	passed int
+}
+
+// gatedMeters is a MeterProvider with a counter that does not count before its gate is open.
+type gatedMeters struct {
+	noop.MeterProvider
+	gate *gate
+}
+
+type gatedMeter struct {
+	noop.Meter
+	gate *gate
+}
+
+type gatedCounter struct {
+	noop.Int64Counter
+	gate *gate
+}
+
+func (p gatedMeters) Meter(string, ...metric.MeterOption) metric.Meter {
+	return gatedMeter{gate: p.gate}
+}
+
+func (m gatedMeter) Int64Counter(name string, _ ...metric.Int64CounterOption) (metric.Int64Counter, error) {
+	if name == m.gate.name {
+		return gatedCounter{gate: m.gate}, nil
+	}
+	return noop.Int64Counter{}, nil
+}
+
+func (c gatedCounter) Add(_ context.Context, n int64, _ ...metric.AddOption) {
+	if n > 0 {
+		<-c.gate.open
+		c.gate.passed += int(n)
+	}
+}
+
+// gatedLog is the core of a logger that does not write a line before its gate is open.
+type gatedLog struct {
+	zapcore.Core
+	gate *gate
+}
+
+func (l gatedLog) Enabled(zapcore.Level) bool { return true }
+
+func (l gatedLog) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return c.AddCore(e, l)
+}
+
+func (l gatedLog) Write(e zapcore.Entry, _ []zapcore.Field) error {
+	if strings.HasPrefix(e.Message, l.gate.name) {
+		<-l.gate.open
+		l.gate.passed++
+	}
+	return nil
+}
+
+// TestShutdownWaits: what is under way is done before Shutdown returns. The Collector ends the MeterProvider and the
+// logger after it, and what is counted or said later is lost.
+func TestShutdownWaits(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		of    string
+		after time.Duration
+	}{
+		{"the count of an order that has settled", "vendor.orders", 6 * time.Second},
+		{"the report of what is missing", "no records at all", firstReport + time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &gate{name: tc.of, open: make(chan struct{})}
+				set := processortest.NewNopSettings(metadata.Type)
+				set.MeterProvider = gatedMeters{gate: g}
+				set.Logger = zap.New(gatedLog{Core: zapcore.NewNopCore(), gate: g})
+				ctx := context.Background()
+				p, err := NewFactory().CreateTraces(ctx, set, pizzaConfig(), consumertest.NewNop())
+				require.NoError(t, err)
+				require.NoError(t, p.Start(ctx, componenttest.NewNopHost()))
+				if tc.of == "vendor.orders" {
+					td := ptrace.NewTraces()
+					addSpan(td, 1, server, orderSpan(500))
+					require.NoError(t, p.ConsumeTraces(ctx, td))
+				}
+				time.Sleep(tc.after)
+
+				ended := false
+				go func() {
+					assert.NoError(t, p.Shutdown(ctx))
+					ended = true
+				}()
+				synctest.Wait()
+				assert.False(t, ended, "it waits")
+				close(g.open)
+				synctest.Wait()
+				assert.True(t, ended)
+				assert.Equal(t, 1, g.passed)
+			})
+		})
+	}
+}
+
+// TestBatchLeavesNothing: of a request nothing is kept for the next one, and no more room than for bodies of a common
+// size.
+func TestBatchLeavesNothing(t *testing.T) {
+	id := pcommon.TraceID{1}
+	b := &batch{
+		calls:     []call{{trace: id}},
+		orders:    []order{{trace: id}},
+		failed:    []failedOrder{{index: 1, attributes: pcommon.NewMap()}},
+		strangers: []stranger{{name: "x", attributes: pcommon.NewMap()}},
+	}
+	b.addSign(id, logs, fault{reason: 1})
+	b.room[0] = member{raw: "x"}
+	b.asked = asked{record: plog.NewLogRecord(), token: "x", text: []byte("x")}
+	b.done()
+
+	for _, list := range []any{b.calls, b.orders, b.failed, b.strangers, b.asked.text} {
+		v := reflect.ValueOf(list)
+		assert.Zero(t, v.Len(), "%T", list)
+		assert.Equal(t, 1, v.Slice(0, 1).Len(), "%T: its memory is used again", list)
+		assert.True(t, v.Slice(0, 1).Index(0).IsZero(), "%T: nothing in it is held", list)
+	}
+	assert.Empty(t, b.evidence)
+	assert.Zero(t, b.room)
+	assert.Equal(t, asked{text: b.asked.text}, b.asked)
+
+	b = &batch{asked: asked{text: make([]byte, 0, maxRoom)}}
+	b.done()
+	assert.Equal(t, maxRoom, cap(b.asked.text))
+	b = &batch{asked: asked{text: make([]byte, 0, maxRoom+1)}}
+	b.done()
+	assert.Zero(t, cap(b.asked.text), "one huge body does not stay")
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -259,6 +260,49 @@ func TestSeriesAreBounded(t *testing.T) {
 		}
 		assert.NotZero(t, h.counts(t, "vendor.calls", "vendor.caller")[other])
 	})
+}
+
+// TestZerosLeaveRoom: series at zero never take the room of services that have something to count.
+func TestZerosLeaveRoom(t *testing.T) {
+	const services = 500
+	cfg := pizzaConfig()
+	cfg.Limits.Callers = services
+	h := start(t, cfg)
+	td := ptrace.NewTraces()
+	for n := range services {
+		rs := td.ResourceSpans().AppendEmpty()
+		rs.Resource().Attributes().PutStr("service.name", fmt.Sprint("shop-", n))
+		s := rs.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+		s.SetKind(client)
+		put(s.Attributes(), callSpan(200))
+	}
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	h.shutdown(t)
+	callers := h.counts(t, "vendor.calls", "vendor.caller")
+	assert.Len(t, callers, services)
+	assert.NotContains(t, callers, other)
+	zeros := 0
+	for _, p := range h.points(t, "vendor.calls") {
+		if p.Value == 0 {
+			zeros++
+		}
+	}
+	assert.Equal(t, seriesWithZeros/9*8, zeros, "as long as there is ample room: eight reasons of each service")
+}
+
+// TestCallerHoldsNoRequest: a service's name is kept for as long as the processor runs, what it came in is not.
+func TestCallerHoldsNoRequest(t *testing.T) {
+	h := start(t, pizzaConfig())
+	m := h.traces.(*tracesProcessor).watch.meters
+	request := strings.Repeat("shop ", 1000)
+	name := request[:4]
+	c := m.caller(name)
+	assert.Equal(t, name, m.names[c])
+	assert.NotSame(t, unsafe.StringData(name), unsafe.StringData(m.names[c]))
+	for kept := range m.callers {
+		assert.NotSame(t, unsafe.StringData(name), unsafe.StringData(kept))
+	}
+	h.shutdown(t)
 }
 
 // refusing is a next consumer that returns an error, if it has one.

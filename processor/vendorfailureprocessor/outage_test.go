@@ -508,3 +508,27 @@ func TestCommonSuccesses(t *testing.T) {
 		assert.Same(t, &o.successes[traces], o.vendors[v].tallies[ofOrders][traces])
 	}
 }
+
+// TestRecentIsBounded: of failures that open no outage the newest are kept, for one that may have begun with them.
+func TestRecentIsBounded(t *testing.T) {
+	cfg := newDefaultConfig().Outage
+	cfg.MinFailures, cfg.FailureRatio, cfg.Window = maxRecent, 0.75, time.Hour
+	d := newDrill(cfg)
+	at := time.Duration(0)
+	each := func(n int, why reason.Reason) {
+		for range n {
+			at += time.Millisecond
+			d.callAt(at, why)
+		}
+	}
+	each(maxRecent+100, reason.None)
+	each(2*maxRecent, reason.Error)
+	require.Empty(t, d.begun)
+	recent := d.vendors[0].recent[ofCalls][traces]
+	require.Len(t, recent, maxRecent)
+	assert.Equal(t, stamp(at), recent[maxRecent-1].at)
+	assert.Equal(t, stamp(at-(maxRecent-1)*time.Millisecond), recent[0].at)
+	each(2*maxRecent, reason.Error)
+	require.Len(t, d.begun, 1)
+	assert.Empty(t, d.vendors[0].recent[ofCalls][traces], "they are the outage's now")
+}

@@ -257,10 +257,10 @@ func TestBatchLeavesNothing(t *testing.T) {
 	}
 	b.addSign(id, logs, fault{reason: 1})
 	b.room[0] = member{raw: "x"}
-	b.asked = asked{record: plog.NewLogRecord(), token: "x", text: []byte("x")}
+	b.asked = asked{record: plog.NewLogRecord(), token: []byte("x"), text: []byte("x")}
 	b.done()
 
-	for _, list := range []any{b.calls, b.orders, b.failed, b.strangers, b.asked.text} {
+	for _, list := range []any{b.calls, b.orders, b.failed, b.strangers} {
 		v := reflect.ValueOf(list)
 		assert.Zero(t, v.Len(), "%T", list)
 		assert.Equal(t, 1, v.Slice(0, 1).Len(), "%T: its memory is used again", list)
@@ -268,12 +268,15 @@ func TestBatchLeavesNothing(t *testing.T) {
 	}
 	assert.Empty(t, b.evidence)
 	assert.Zero(t, b.room)
-	assert.Equal(t, asked{text: b.asked.text}, b.asked)
+	assert.Equal(t, asked{text: []byte{}, token: []byte{}}, b.asked)
 
-	b = &batch{asked: asked{text: make([]byte, 0, maxRoom)}}
-	b.done()
-	assert.Equal(t, maxRoom, cap(b.asked.text))
-	b = &batch{asked: asked{text: make([]byte, 0, maxRoom+1)}}
-	b.done()
-	assert.Zero(t, cap(b.asked.text), "one huge body does not stay")
+	for _, tc := range []struct{ text, token, wantText, wantToken int }{
+		{maxRoom, maxRoom, maxRoom, maxRoom},
+		{maxRoom + 1, 1, 0, 1}, // one huge body does not stay
+		{1, maxRoom + 1, 1, 0}, // nor does a huge token, which need not have been unescaped
+	} {
+		b = &batch{asked: asked{text: make([]byte, 0, tc.text), token: make([]byte, 0, tc.token)}}
+		b.done()
+		assert.Equal(t, []int{tc.wantText, tc.wantToken}, []int{cap(b.asked.text), cap(b.asked.token)})
+	}
 }

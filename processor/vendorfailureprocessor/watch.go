@@ -210,7 +210,10 @@ func (b *batch) done() {
 	clear(b.room[:])
 	b.asked = asked{text: b.asked.text[:0], token: b.asked.token[:0]}
 	if cap(b.asked.text) > maxRoom {
-		b.asked.text, b.asked.token = nil, nil
+		b.asked.text = nil
+	}
+	if cap(b.asked.token) > maxRoom {
+		b.asked.token = nil
 	}
 	b.failed, b.strangers, b.calls, b.orders = b.failed[:0], b.strangers[:0], b.calls[:0], b.orders[:0]
 	batches.Put(b)

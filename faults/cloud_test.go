@@ -45,6 +45,7 @@ type cloud struct {
 	mu      sync.Mutex
 	conduct func(path string) conduct
 	pace    <-chan time.Time          // a tick for each request with spans or records, where it is given
+	hurry   chan struct{}             // closed when there is no pace any longer
 	met     map[conduct]int           // requests, by what was done with them
 	orders  map[string]map[int]string // by signal: orders that arrived, and their outcomes
 	twice   int                       // orders that arrived again
@@ -109,22 +110,29 @@ func (c *cloud) behave(conduct func(path string) conduct) {
 	c.conduct = conduct
 }
 
-// slowDown lets in one request with spans or records a tick, or all again if pace is nil.
-func (c *cloud) slowDown(pace <-chan time.Time) {
+// slowDown lets in one request with spans or records a tick, until the function that it returns is called.
+func (c *cloud) slowDown(pace <-chan time.Time) (end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pace = pace
+	c.pace, c.hurry = pace, make(chan struct{})
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		close(c.hurry)
+		c.pace = nil
+	}
 }
 
 func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	do := c.conduct(r.URL.Path)
 	c.met[do]++
-	pace := c.pace
+	pace, hurry := c.pace, c.hurry
 	c.mu.Unlock()
 	if pace != nil && !isMetrics(r.URL.Path) {
 		select {
 		case <-pace:
+		case <-hurry:
 		case <-r.Context().Done():
 			return
 		case <-c.down:

@@ -30,11 +30,11 @@ var (
 	goMemLimit = flag.String("gomemlimit", "220MiB", "GOMEMLIMIT of the Collector that gets too much; with off, its heap may exceed memory_limiter's bound")
 )
 
-// limited is all that is changed of examples/grafana-cloud.yaml: half of its memory, lest it take long to fill, and a
-// longer wait for the cloud, which shares the machine: what an exporter repeats that has not waited arrives twice.
+// limited is all that is changed of examples/grafana-cloud.yaml: half of its memory, lest it take long to fill, and no end
+// of waiting for the cloud, which is slow here: what an exporter repeats that has not waited arrives twice.
 const limited = `
 processors: {memory_limiter: {limit_mib: 256, spike_limit_mib: 64}}
-exporters: {otlp_http/grafana_cloud: {timeout: 60s}}
+exporters: {otlp_http/grafana_cloud: {timeout: 0}}
 `
 
 const limitBytes = 256 << 20 // of limited
@@ -43,7 +43,7 @@ const limitBytes = 256 << 20 // of limited
 const tooMany = 40
 
 // TestOverload: a Collector first gets what one client of each kind sends, and then what many clients send, as fast as
-// they are answered, while Grafana Cloud takes one request a second. It refuses, in words that senders understand as
+// they are answered, while Grafana Cloud takes one batch in 5 s. It refuses, in words that senders understand as
 // "later", keeps within memory_limiter's bound, loses nothing that it took, and takes everything again afterwards.
 func TestOverload(t *testing.T) {
 	cloud := newCloud(t)
@@ -58,9 +58,9 @@ func TestOverload(t *testing.T) {
 	assert.Empty(t, crowd.refused, "what one client sends is not too much")
 	before, requests := crowd.offered(), crowd.requests()
 
-	pace := time.NewTicker(time.Second)
+	pace := time.NewTicker(5 * time.Second)
 	defer pace.Stop()
-	cloud.slowDown(pace.C)
+	hurry := cloud.slowDown(pace.C)
 	began = time.Now()
 	crowd.send(t, collector, tooMany, func() bool {
 		lasted := time.Since(began)
@@ -72,13 +72,14 @@ func TestOverload(t *testing.T) {
 	t.Logf("one client of each kind gets %.0f orders a second taken; %d offer %.0f for %s, %.1f times as many; of their requests %.0f %% were refused, %v",
 		capacity, tooMany, float64(offered)/lasted.Seconds(), lasted.Round(time.Second), float64(offered)/lasted.Seconds()/capacity, 100*share, crowd.refused)
 	t.Logf("taken in all %d orders; heap at most %d MiB of %d, resident at most %d MiB", sum(crowd.accepted()), heap>>20, limitBytes>>20, resident(t, collector)>>20)
+	assert.Positive(t, heap, "it was seen")
 	assert.Less(t, heap, limitBytes)
 	assert.True(t, crowd.wasRefused())
 	assert.Greater(t, share, 0.2)
 	assert.Subset(t, []string{"503", "429", "Unavailable"}, slices.Collect(maps.Keys(crowd.refused)), "sent again later, all of them")
 
-	cloud.slowDown(nil)
-	require.Eventually(t, func() bool { return assert.ObjectsAreEqual(crowd.accepted(), cloud.totals()) }, 3*patience, 20*often, "all that was taken arrives")
+	hurry()
+	assert.Eventually(t, func() bool { return assert.ObjectsAreEqual(crowd.accepted(), cloud.totals()) }, 3*patience, 20*often, "all that was taken arrives")
 	again := sum(crowd.accepted())
 	crowd.send(t, collector, 1, func() bool { return sum(crowd.accepted()) == again })
 	require.NoError(t, collector.Stop())
@@ -227,14 +228,11 @@ func watch(t *testing.T, collector *builtcollector.Collector) func() int {
 		again := time.NewTicker(50 * time.Millisecond)
 		defer again.Stop()
 		for {
-			samples, err := collector.Scrape(ctx)
+			samples, _ := collector.Scrape(ctx) // one that finds no time to answer tells nothing
 			for _, sample := range samples {
 				if sample.Name == "otelcol_process_runtime_heap_alloc_bytes" {
 					peak = max(peak, int(sample.Value))
 				}
-			}
-			if err != nil && ctx.Err() == nil {
-				t.Error(err)
 			}
 			select {
 			case <-ctx.Done():

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -14,7 +15,11 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/recording"
 )
 
-const perDay = 1e9 / 86400 // of 10^9 a day, in a second
+const (
+	perDay = 1e9 / 86400 // of 10^9 a day, in a second
+	// Collectors of two cores for each core that is busy on the mean: the peak is three times the mean, at 60 % load.
+	headroom = 3 / 0.6 / 2
+)
 
 // BenchmarkSizing measures the processor time that examples/scale-out takes of an order with all that the recorded
 // service told meanwhile: its trace, and the traces and lines of other requests. Spans come as JSON and lines one in a
@@ -37,6 +42,7 @@ func BenchmarkSizing(b *testing.B) {
 		each := took.Seconds() / (n * orders)
 		b.ReportMetric(each*1e6, tier+"-µs/order")
 		b.ReportMetric(each*perDay, tier+"-cores-of-1e9-orders-a-day")
+		b.ReportMetric(math.Ceil(each*perDay*headroom), tier+"-Collectors-of-1e9-orders-a-day")
 	}
 	var heap uint64
 	for _, gateway := range x.gateways {

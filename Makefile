@@ -15,7 +15,7 @@ GOFILES = $(shell find . -name '*.go' ! -path './dist/*' ! -path './.tools/*')
 FUZZTIME ?= 60s
 BENCH := cd bench && go run . $(BENCHFLAGS)
 
-.PHONY: help demo drill run build test faults sizing fuzz soak lint vuln generate check-generate bench bench-collector dashboards-schema dashboards-cost clean
+.PHONY: help demo drill run build test faults sizing fuzz soak lint vuln generate check-generate bench bench-collector bench-memory dashboards-schema dashboards-cost clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-17s %s\n", $$1, $$2}' Makefile
@@ -102,6 +102,9 @@ bench: ## set the processor beside its peers
 
 bench-collector: $(COLLECTOR) ## set the built Collector with the processor beside the same without
 	@$(BENCH) -collector
+
+bench-memory: $(COLLECTOR) ## ten minutes of spans into the built Collector, as fast as it takes them: how much memory has it?
+	@$(BENCH) -flat 10m
 
 dashboards-schema: ## hold the dashboards against Grafana's own types and query grammars; needs Node.js and npm
 	@mkdir -p dist/schema && cp grafana/schema/* dist/schema/

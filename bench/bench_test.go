@@ -132,8 +132,8 @@ func TestCollectors(t *testing.T) {
 func TestSaturated(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, saturated(&out, time.Second))
-	assert.Regexp(t, `\n +0s\| +\| +\d+\.\d MB\| +\d+\.\d MB\|\n`, out.String())
-	assert.Len(t, regexp.MustCompile(`\n +(\d+ms|1s)\| +\d\.\d\d\| +\d+\.\d MB\| +\d+\.\d MB\|`).FindAllString(out.String(), -1), looks)
+	assert.Regexp(t, `\n +0s \| +\| +\d+\.\d MB \| +\d+\.\d MB\n`, out.String())
+	assert.Len(t, regexp.MustCompile(`\n +(\d+ms|1s) \| +\d\.\d\d \| +\d+\.\d MB \| +\d+\.\d MB`).FindAllString(out.String(), -1), looks)
 }
 
 // TestMix: of the requests in mixed batches one in ten is an order, and one in five of these fails.

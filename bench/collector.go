@@ -113,8 +113,8 @@ func saturated(to io.Writer, long time.Duration) error {
 		return err
 	}
 	fmt.Fprintf(to, "The built Collector, sent spans for %s as fast as it takes them, after %s of the same.\n\n", long, long/looks)
-	table := newTable(to)
-	fmt.Fprintf(table, "sent for\tmillion spans a second\theap after a collection\tresident\t\n")
+	const row = "%10s | %22s | %23s | %9s\n" // printed as time goes by
+	fmt.Fprintf(to, row, "sent for", "million spans a second", "heap after a collection", "resident")
 	for look := range looks + 1 {
 		rate := ""
 		if look > 0 {
@@ -131,12 +131,9 @@ func saturated(to io.Writer, long time.Duration) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%s\t%.1f MB\t%.1f MB\t\n", long*time.Duration(look)/looks, rate, heap/1e6, resident/1e6)
+		fmt.Fprintf(to, row, long*time.Duration(look)/looks, rate, fmt.Sprintf("%.1f MB", heap/1e6), fmt.Sprintf("%.1f MB", resident/1e6))
 	}
-	if err := errors.Join(m.counts(), m.stop()); err != nil {
-		return err
-	}
-	return table.Flush()
+	return errors.Join(m.counts(), m.stop())
 }
 
 // measured is a running Collector and what was measured of it, round by round.

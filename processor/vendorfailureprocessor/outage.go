@@ -42,7 +42,7 @@ type outages struct {
 	// vendors that broke none: what an order costs does not grow with their number.
 	successes [signalCount]tally
 	// affected are the vendors, in their order, of which an order that succeeded may tell something else: those in an
-	// outage, and those with a tally of orders of their own or one that says down.
+	// outage, and those with a tally of orders of their own.
 	affected []int16
 }
 
@@ -249,7 +249,7 @@ func (o *outages) isAffected(h *health) bool {
 		if own := h.tallies[ofOrders][s]; own != &o.successes[s] && own.isFlawless() {
 			h.tallies[ofOrders][s] = &o.successes[s]
 		}
-		affected = affected || h.tallies[ofCalls][s].down || h.tallies[ofOrders][s] != &o.successes[s]
+		affected = affected || h.tallies[ofOrders][s] != &o.successes[s]
 	}
 	return affected
 }

@@ -532,3 +532,123 @@ func TestRecentIsBounded(t *testing.T) {
 	require.Len(t, d.begun, 1)
 	assert.Empty(t, d.vendors[0].recent[ofCalls][traces], "they are the outage's now")
 }
+
+// TestBatchInAnyOrder: what comes in one batch is taken in by its times, calls and orders alike, in whatever order they
+// are listed: one outage, no failure too late to be looked at.
+func TestBatchInAnyOrder(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		calls, orders bool
+	}{{"calls", true, false}, {"orders", false, true}, {"both", true, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := newDrill(newDefaultConfig().Outage)
+			var calls []call
+			var orders []order
+			for at := 10 * time.Minute; at > 0; at -= time.Second { // the newest first
+				f, came := fault{at: stamp(at)}, success
+				if at > 3*time.Minute && at <= 6*time.Minute {
+					f.reason, came = reason.Error, vendorFailure
+				}
+				if tc.calls {
+					calls = append(calls, call{fault: f})
+				}
+				if tc.orders {
+					orders = append(orders, order{fault: f, outcome: came})
+				}
+			}
+			d.take(d.wall, calls, orders)
+			require.Len(t, d.begun, 1)
+			assert.InDelta(t, (3*time.Minute + 5*time.Second).Seconds(), d.begun[0].Seconds(), 1)
+			require.Len(t, d.over, 1)
+			assert.InDelta(t, (7*time.Minute + 5*time.Second).Seconds(), d.over[0].Seconds(), 2)
+			assert.Equal(t, stamp(3*time.Minute+time.Second), d.last.since)
+		})
+	}
+}
+
+// TestLosses: the first and the last of what failed are those by time, and examples are distinct traces.
+func TestLosses(t *testing.T) {
+	var l losses
+	for _, f := range []struct {
+		at    pcommon.Timestamp
+		trace byte
+	}{{5, 0}, {3, 1}, {9, 1}, {7, 2}, {8, 3}, {6, 4}} {
+		l.add(failureEvent{fault: fault{at: f.at, reason: reason.Error}, trace: pcommon.TraceID{f.trace}})
+	}
+	assert.Equal(t, pcommon.Timestamp(3), l.first)
+	assert.Equal(t, pcommon.Timestamp(9), l.last)
+	assert.Equal(t, []pcommon.TraceID{{1}, {2}, {3}}, l.traces)
+	assert.Equal(t, 6, l.failures)
+}
+
+// TestManyUsers: beyond what is kept of customers, an outage tells that there were at least as many.
+func TestManyUsers(t *testing.T) {
+	for _, tc := range []struct {
+		users int
+		exact bool
+	}{{maxUsers - 1, true}, {maxUsers + 1000, false}} {
+		out := &outage{}
+		for n := range tc.users {
+			out.lost[ofOrders][logs].add(failureEvent{impact: impact{user: uint64(n+1) * 0x9e3779b97f4a7c15, named: true}})
+		}
+		n, named, exact := out.users()
+		assert.True(t, named)
+		assert.Equal(t, tc.exact, exact)
+		assert.Equal(t, min(tc.users, maxUsers), n)
+	}
+}
+
+// TestBounds: recovery and max_age are over when their time has passed, to the nanosecond.
+func TestBounds(t *testing.T) {
+	cfg := newDefaultConfig().Outage
+	fail := func() *drill {
+		d := newDrill(cfg)
+		for at := range time.Duration(3) {
+			d.orderAt(at*time.Second, reason.Error, logs)
+		}
+		require.Len(t, d.begun, 1)
+		return d
+	}
+	t.Run("recovery", func(t *testing.T) {
+		for _, tc := range []struct {
+			early time.Duration
+			over  int
+		}{{0, 1}, {1, 0}} {
+			d := fail()
+			for n := range time.Duration(10) { // of the last calls three fail until the fourth of these
+				d.orderAt(3*time.Second+n*time.Nanosecond, reason.None, logs)
+			}
+			held := d.vendors[0].tallies[ofOrders][logs].held
+			d.orderAt(held.AsTime().Sub(day)+cfg.Recovery-tc.early, reason.None, logs)
+			assert.Len(t, d.over, tc.over)
+		}
+	})
+	t.Run("max_age of silence", func(t *testing.T) {
+		for _, tc := range []struct {
+			early time.Duration
+			over  int
+		}{{0, 1}, {1, 0}} {
+			d := fail()
+			d.orderAt(2*time.Second+cfg.MaxAge-tc.early, reason.None, traces)
+			assert.Len(t, d.over, tc.over)
+		}
+	})
+}
+
+// TestCells: what happens at one time is one cell, and cells that are taken together leave with their newest.
+func TestCells(t *testing.T) {
+	var w window
+	at := stamp(0)
+	for range 100 {
+		w.add(event{at: at, verdict: good}, at, time.Hour)
+	}
+	assert.Len(t, w.cells, 1)
+	w.add(event{at: at + 1, verdict: bad}, at+1, time.Hour)
+	w.add(event{at: at + 2, verdict: bad}, at+2, time.Hour)
+	w.coarsen(pcommon.Timestamp(time.Hour))
+	assert.Equal(t, []cell{{at: at + 2, sums: [verdictCount]uint32{100, 2, 0}}}, w.cells)
+	w.add(event{at: at + 1 + pcommon.Timestamp(time.Hour), verdict: good}, at+1+pcommon.Timestamp(time.Hour), time.Hour)
+	assert.Equal(t, [verdictCount]int{101, 2, 0}, w.sums)
+	w.add(event{at: at + 2 + pcommon.Timestamp(time.Hour), verdict: good}, at+2+pcommon.Timestamp(time.Hour), time.Hour)
+	assert.Equal(t, [verdictCount]int{2, 0, 0}, w.sums)
+}

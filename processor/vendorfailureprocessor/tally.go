@@ -57,11 +57,10 @@ func (t *tally) add(e event) {
 	}
 }
 
-// isFlawless tells whether a tally says nothing but that all succeeded.
+// isFlawless tells whether a tally of orders, which knows no rejections, says nothing but that all succeeded.
 func (t *tally) isFlawless() bool {
-	flawed := func(e event) bool { return e.verdict != good }
-	return !t.down && t.window.sums[bad] == 0 && t.window.sums[neither] == 0 &&
-		!slices.ContainsFunc(t.last, flawed) && !slices.ContainsFunc(t.latest, flawed)
+	failed := func(e event) bool { return e.verdict != good }
+	return !t.down && t.window.sums[bad] == 0 && !slices.ContainsFunc(t.last, failed)
 }
 
 // clone returns a tally that has seen the same.

@@ -46,7 +46,7 @@ func (w *window) add(e event, now pcommon.Timestamp, length time.Duration) {
 	}
 	w.cells = w.cells[old:]
 	if len(w.cells) > maxCells {
-		w.coarsen(max(pcommon.Timestamp(length/1000), 1))
+		w.coarsen(pcommon.Timestamp(length / 1000)) // not 0: so many cells do not fit into less than a microsecond
 	}
 }
 

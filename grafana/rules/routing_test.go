@@ -48,14 +48,17 @@ func TestRouting(t *testing.T) {
 		{"nor of what is ours", []string{"VendorOutage page us vendor_name=a -> our-on-call", "VendorThrottled ticket us vendor_name=b -> tickets"}},
 		{"a vendor's outage does not hide what is ours", []string{"VendorOutage page vendor vendor_name=a -> vendor-contact", "TestOrderFailing page us vendor_name=a -> our-on-call", "VendorThrottled ticket us vendor_name=a -> tickets"}},
 		{"nor does one of ours hide what is the vendor's", []string{"VendorOutage page us vendor_name=a -> our-on-call", "VendorSlow ticket vendor vendor_name=a -> tickets"}},
+		{"but of the budget, whoever burned it before", []string{"VendorOutage page us vendor_name=a -> our-on-call", "VendorErrorBudgetBurn page vendor vendor_name=a -> held back", "VendorErrorBudgetBurn ticket vendor vendor_name=a -> held back"}},
 		{"nor does any hide refused credentials, or that we fail ourselves", []string{"VendorOutage page vendor vendor_name=a -> vendor-contact", "VendorCredentials page us vendor_name=a -> our-on-call",
 			"OrdersFailingNotVendor page us vendor_name=a -> our-on-call", "TestOrderMissing ticket us vendor_name=a -> tickets", "VendorTelemetryMissing ticket us vendor_name=a missing=orders -> tickets"}},
 		{"nor does an announced one hide anything", []string{"VendorOutage info vendor vendor_name=a -> announced", "TestOrderFailing page us vendor_name=a -> our-on-call",
 			"TestOrderFailing page vendor vendor_name=a -> vendor-contact", "VendorErrorBudgetBurn page vendor vendor_name=a -> vendor-contact"}},
 
 		{"refused credentials name the outage", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page us vendor_name=a -> held back"}},
-		{"but not another vendor's", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page us vendor_name=b -> our-on-call"}},
+		{"and what burns by it", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorErrorBudgetBurn page us vendor_name=a -> held back"}},
+		{"but not another vendor's", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page us vendor_name=b -> our-on-call", "VendorErrorBudgetBurn page us vendor_name=b -> our-on-call"}},
 		{"nor one that is the vendor's", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page vendor vendor_name=a -> vendor-contact"}},
+		{"nor what the vendor burns", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorErrorBudgetBurn page vendor vendor_name=a -> vendor-contact"}},
 
 		{"a page makes its ticket needless", []string{"VendorErrorBudgetBurn page vendor vendor_name=a -> vendor-contact", "VendorErrorBudgetBurn ticket vendor vendor_name=a -> held back"}},
 		{"but not another vendor's", []string{"VendorErrorBudgetBurn page vendor vendor_name=a -> vendor-contact", "VendorErrorBudgetBurn ticket vendor vendor_name=b -> tickets"}},

@@ -133,8 +133,13 @@ func promtool(t *testing.T, args ...string) (output string, err error) {
 	return string(out), err
 }
 
+// rulesInAGroup is how many the Mimir ruler takes by default: -ruler.max-rules-per-rule-group.
+const rulesInAGroup = 20
+
 func TestCheckRules(t *testing.T) {
-	readRules(t)
+	for _, group := range readRules(t).Groups {
+		assert.LessOrEqual(t, len(group.Rules), rulesInAGroup, group.Name)
+	}
 	output, err := promtool(t, "check", "rules", "--lint=all", "--lint-fatal", ruleFile)
 	assert.NoError(t, err, output)
 	assert.Contains(t, output, "SUCCESS")

@@ -34,10 +34,12 @@ func (s Series) check(expr parser.Node) ([]string, error) {
 	if selector, ok := expr.(*parser.VectorSelector); ok {
 		return s.checkSelector(selector)
 	}
+	var children [][]string
 	var known []string
 	var err error
 	for child := range parser.ChildrenIter(expr) {
 		of, fault := s.check(child)
+		children = append(children, of)
 		known = append(known, of...)
 		err = errors.Join(err, fault)
 	}
@@ -51,15 +53,20 @@ func (s Series) check(expr parser.Node) ([]string, error) {
 	switch e := expr.(type) {
 	case *parser.AggregateExpr:
 		use(e.Grouping...)
-		if e.Without {
+		switch {
+		case e.Op == parser.TOPK || e.Op == parser.BOTTOMK: // choose among series and leave them whole
+		case e.Without:
 			known = slices.DeleteFunc(known, func(label string) bool { return slices.Contains(e.Grouping, label) })
-		} else {
+		default:
 			known = slices.Clone(e.Grouping)
 		}
 	case *parser.BinaryExpr:
 		if e.VectorMatching != nil {
 			use(e.VectorMatching.MatchingLabels...)
 			use(e.VectorMatching.Include...)
+		}
+		if e.Op == parser.LAND || e.Op == parser.LUNLESS {
+			known = children[0]
 		}
 	case *parser.Call:
 		if e.Func.Name == "label_replace" || e.Func.Name == "label_join" {

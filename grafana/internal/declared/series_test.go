@@ -42,12 +42,16 @@ func TestCheck(t *testing.T) {
 func TestLabels(t *testing.T) {
 	series := Series{"orders_total": {"vendor", "signal"}}
 	for expr, want := range map[string][]string{
-		`orders_total`:                            {"vendor", "signal"},
-		`sum by (vendor) (orders_total)`:          {"vendor"},
-		`max without (signal) (orders_total)`:     {"vendor"},
-		`sum(rate(orders_total[5m]))`:             {},
-		`label_join(orders_total, "side", "")`:    {"vendor", "signal", "side"},
-		`time() - sum by (signal) (orders_total)`: {"signal"},
+		`orders_total`:                                                   {"vendor", "signal"},
+		`sum by (vendor) (orders_total)`:                                 {"vendor"},
+		`max without (signal) (orders_total)`:                            {"vendor"},
+		`topk by (vendor) (1, orders_total)`:                             {"vendor", "signal"},
+		`bottomk(1, orders_total)`:                                       {"vendor", "signal"},
+		`sum(orders_total) and on () orders_total`:                       {},
+		`sum by (signal) (orders_total) unless on (signal) orders_total`: {"signal"},
+		`sum(rate(orders_total[5m]))`:                                    {},
+		`label_join(orders_total, "side", "")`:                           {"vendor", "signal", "side"},
+		`time() - sum by (signal) (orders_total)`:                        {"signal"},
 	} {
 		got, err := series.Labels(expr)
 		require.NoError(t, err)

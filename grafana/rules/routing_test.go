@@ -27,6 +27,7 @@ const heldBack = "held back"
 // Where the example of an Alertmanager sends what, what it holds back because something else says it, and what it does
 // not though it nearly does. An alert is written as alertname, severity, side, other labels -> where it goes.
 func TestRouting(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name   string
 		alerts []string // what holds back comes first, as it does where rules are evaluated in the order of the file

@@ -30,8 +30,8 @@ const (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Recordings are replayed in real time: their tests wait, they do not compute.
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	// Recordings are replayed in real time: their tests wait, while promtool computes.
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
@@ -147,6 +147,7 @@ func TestCheckRules(t *testing.T) {
 
 // For each alert there is a case that fires, one that nearly does and one that resolves; labels and annotations are told.
 func TestUnitTests(t *testing.T) {
+	t.Parallel()
 	rules := readRules(t)
 	for file := range readUnitTests(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -194,6 +195,7 @@ func TestUnitTests(t *testing.T) {
 
 // Without any one rule the unit tests fail.
 func TestEveryRuleIsNeeded(t *testing.T) {
+	t.Parallel()
 	rules, tests := readRules(t), readUnitTests(t)
 	for g := range rules.Groups {
 		for r := range rules.Groups[g].Rules {

@@ -162,11 +162,12 @@ func TestPull(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out := t.TempDir()
-			collector, err := builtcollector.Start(t.Context(), root, "examples/"+name, out, "DEMO_OUT="+out)
+			collector, err := builtcollector.Start(t.Context(), root, "examples/"+name, out, "DEMO_OUT="+out, "OTEL_SERVICE_NAME=collector-"+name)
 			require.NoError(t, err)
 			defer collector.Kill()
 			replayChaos(t, collector)
 			pulled := ofVendors(t, collector)
+			assert.Equal(t, "collector-"+name, nameOf(t, collector), "one of several that is gone is known by it")
 			require.NoError(t, collector.Stop())
 
 			names := map[string]bool{}
@@ -221,6 +222,16 @@ func ofVendors(t *testing.T, collector *builtcollector.Collector) map[string]flo
 		}
 	}
 	return out
+}
+
+// nameOf returns service.name as the Collector's metrics tell it.
+func nameOf(t *testing.T, collector *builtcollector.Collector) string {
+	t.Helper()
+	samples, err := collector.Scrape(t.Context())
+	require.NoError(t, err)
+	i := slices.IndexFunc(samples, func(s builtcollector.Sample) bool { return s.Name == "target_info" })
+	require.GreaterOrEqual(t, i, 0)
+	return samples[i].Labels["service_name"]
 }
 
 func series(name string, labels map[string]string) string {

@@ -289,8 +289,12 @@ func (w *watch) inspectRecord(x *asked, b *batch) {
 		if w.readiness.looks(logs) {
 			w.noteLine(&l, found)
 		}
+		path, method := "", ""
+		if len(found.endpoints) > 0 {
+			path, method = l.request()
+		}
 		for _, c := range found.endpoints {
-			if e := &w.endpoints[c.index]; !l.isOrder(e) || !e.conditions.holdOf(x) {
+			if e := &w.endpoints[c.index]; !l.isOrder(e, path, method) || !e.conditions.holdOf(x) {
 				continue
 			}
 			if o, ok := w.judgeOrderLine(&l); ok {

@@ -420,9 +420,10 @@ func (w *watch) noteLine(l *line, found candidates) {
 	for _, c := range found.vendors {
 		r.calls[logs][c.index].saw(sightLabel)
 	}
+	path, method := l.request()
 	for _, c := range found.endpoints {
 		e, sub := &w.endpoints[c.index], r.orders[logs][c.index]
-		isOrder := l.isOrder(e)
+		isOrder := l.isOrder(e, path, method)
 		if !sub.isSeen() {
 			if isOrder && !e.conditions.holdOf(l.asked) {
 				sub.saw(sightNoCondition)
@@ -469,7 +470,7 @@ func (w *watch) sightOfOrder(l *line) sight {
 
 // sightOfOther tells what a line shows that has the label of an endpoint's orders and is none.
 func (w *watch) sightOfOther(l *line, e *endpoint) sight {
-	path, method := requestLine(l.first(&paths).String())
+	path, method := l.request()
 	if m := l.first(&methods); m.Exists() {
 		method = m.String()
 	}

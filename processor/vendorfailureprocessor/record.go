@@ -228,11 +228,10 @@ func (l *line) address() (address, bool) {
 	return a, a.host != ""
 }
 
-// isOrder tells whether a line that records a served request records one to this endpoint.
-func (l *line) isOrder(e *endpoint) bool {
-	path, method := requestLine(l.first(&paths).String())
+// isOrder tells whether a line that records a served request with this request line records one to this endpoint.
+func (l *line) isOrder(e *endpoint, path, method string) bool {
 	if path != "" && path != "/" || e.route == "/" && path == "/" {
-		if !e.hasPath(path) {
+		if !e.hasTrimmed(path) {
 			return false
 		}
 	} else if !l.requestHas(e.requestHas) {
@@ -243,6 +242,9 @@ func (l *line) isOrder(e *endpoint) bool {
 	}
 	return e.hasMethod(method)
 }
+
+// request returns the path that a line tells, and the method where it stands before the path.
+func (l *line) request() (path, method string) { return requestLine(l.first(&paths).String()) }
 
 // requestLine takes the path out of a path, a URL, or a method with either.
 func requestLine(text string) (path, method string) {

@@ -32,6 +32,29 @@ func nestValue(levels int) any {
 	return v
 }
 
+// nestIn returns an empty map or list within so many others of its kind.
+func nestIn(levels int, wrap func(any) any) any {
+	v := wrap(nil)
+	for range levels - 1 {
+		v = wrap(v)
+	}
+	return v
+}
+
+func inMap(v any) any {
+	if v == nil {
+		return map[string]any{}
+	}
+	return map[string]any{"a": v}
+}
+
+func inList(v any) any {
+	if v == nil {
+		return []any{}
+	}
+	return []any{v}
+}
+
 // escaped returns a text of ASCII with each character as a JSON escape.
 func escaped(text string) string {
 	const digits = "0123456789abcdef"
@@ -88,6 +111,10 @@ func TestAskable(t *testing.T) {
 		{"bytes, a level more", []byte(nest(maxAskedLevels + 1)), false},
 		{"a map", nestValue(maxAskedLevels), true},
 		{"a map, a level more", nestValue(maxAskedLevels + 1), false},
+		{"maps", nestIn(maxAskedLevels, inMap), true},
+		{"maps, a level more", nestIn(maxAskedLevels+1, inMap), false},
+		{"lists in lists", nestIn(maxAskedLevels, inList), true},
+		{"lists in lists, a level more", nestIn(maxAskedLevels+1, inList), false},
 		{"a map, a level more behind another", map[string]any{"a": "", "b": nestValue(maxAskedLevels)}, false},
 		{"text in a map", map[string]any{"a": []any{nest(maxAskedLevels + 1)}}, false},
 		{"a list", make([]any, maxAskedValues-1), true},

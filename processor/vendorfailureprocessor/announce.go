@@ -217,9 +217,6 @@ func (a *announcer) announce(c outageChange) {
 
 // seconds is the unit of durations in lines, as of those in metrics.
 func seconds(from, to pcommon.Timestamp) float64 {
-	if to < from {
-		return 0
-	}
 	return time.Duration(to - from).Seconds()
 }
 

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
@@ -68,6 +69,136 @@ func TestSeriesBeginAtZero(t *testing.T) {
 		"pizza-factory vendor_failure rejected shop traces ":     0,
 		"pizza-factory vendor_failure bad_response shop traces ": 0,
 	}, series("vendor.orders", "vendor.name", "vendor.outcome", "vendor.failure.reason", "vendor.caller", "vendor.signal"))
+}
+
+// TestCallBeginsOrders: at the first call of a service to a vendor its orders that this vendor may break begin at zero as
+// well: the vendor may have become known by it.
+func TestCallBeginsOrders(t *testing.T) {
+	h := start(t, incidentConfig())
+	td := ptrace.NewTraces()
+	addSpan(td, 1, client, callSpan(200))
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	h.shutdown(t)
+	assert.Len(t, h.points(t, "vendor.orders"), 8, "a reason each")
+	m, err := h.tel.GetMetric("vendor.order.value")
+	require.NoError(t, err)
+	assert.Len(t, m.Data.(metricdata.Sum[float64]).DataPoints, 8)
+	for _, p := range h.points(t, "vendor.orders") {
+		assert.Zero(t, p.Value)
+		outcome, _ := p.Attributes.Value(attribute.Key("vendor.outcome"))
+		assert.Equal(t, "vendor_failure", outcome.AsString())
+	}
+}
+
+// TestOrderBeginsVendors: at the first order of a service those that any vendor may break begin at zero. One that succeeds
+// is of the one vendor there is, and of none where there are or may be several.
+func TestOrderBeginsVendors(t *testing.T) {
+	two := pizzaConfig()
+	two.Vendors = append(two.Vendors, VendorConfig{Name: "second", Calls: CallsConfig{URLs: []string{"https://second.example.org"}}})
+	discovers := pizzaConfig()
+	discovers.Discover = &DiscoverConfig{MaxVendors: 2}
+	for _, tc := range []struct {
+		name string
+		cfg  *Config
+		want map[string]int
+	}{
+		{"one", pizzaConfig(), map[string]int{"pizza-factory": 11}},
+		{"two", two, map[string]int{"": 3, "pizza-factory": 8, "second": 8}},
+		{"one, and others may be discovered", discovers, map[string]int{"": 3, "pizza-factory": 8}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, tc.cfg)
+			td := ptrace.NewTraces()
+			addSpan(td, 1, server, orderSpan(200))
+			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+			h.shutdown(t)
+			series := map[string]int{}
+			for _, p := range h.points(t, "vendor.orders") {
+				name, _ := p.Attributes.Value(tagVendor)
+				series[name.AsString()]++
+			}
+			assert.Equal(t, tc.want, series)
+		})
+	}
+}
+
+// TestSeriesLoseDetail: with few series left, first callers and then vendors become _other; an order of no vendor stays one
+// of none. That callers are, is said once.
+func TestSeriesLoseDetail(t *testing.T) {
+	h := start(t, pizzaConfig())
+	m := h.traces.(*tracesProcessor).watch.meters
+	shop := m.caller("shop")
+	of := func(there int, vendor int16) map[string]string {
+		in := &instrument{series: map[seriesKey]attributes{}}
+		for n := range there {
+			in.series[seriesKey{caller: caller(n + 100)}] = attributes{}
+		}
+		m.add(in, seriesKey{caller: shop, vendor: vendor, outcome: failure})
+		told := map[string]string{}
+		for key, a := range in.series {
+			if key.caller >= 100 {
+				continue
+			}
+			set := metric.NewAddConfig(a.add).Attributes()
+			for _, name := range []attribute.Key{"vendor.caller", "vendor.name"} {
+				if v, ok := set.Value(name); ok {
+					told[string(name)] = v.AsString()
+				}
+			}
+		}
+		return told
+	}
+	for _, tc := range []struct {
+		there  int
+		vendor int16
+		want   map[string]string
+	}{
+		{seriesWithCallers - 1, 0, map[string]string{"vendor.caller": "shop", "vendor.name": "pizza-factory"}},
+		{seriesWithCallers, 0, map[string]string{"vendor.caller": other, "vendor.name": "pizza-factory"}},
+		{seriesWithVendors - 1, 0, map[string]string{"vendor.caller": other, "vendor.name": "pizza-factory"}},
+		{seriesWithVendors, 0, map[string]string{"vendor.caller": other, "vendor.name": other}},
+		{seriesWithVendors, noVendor, map[string]string{"vendor.caller": other}},
+	} {
+		assert.Equal(t, tc.want, of(tc.there, tc.vendor), "%d series, vendor %d", tc.there, tc.vendor)
+	}
+	h.shutdown(t)
+	assert.Len(t, h.said("new ones are counted under the vendor.caller _other"), 1)
+}
+
+// TestDurationByOutcome: how long calls took is told by outcome and not by reason as well, eight times the buckets.
+func TestDurationByOutcome(t *testing.T) {
+	h := start(t, pizzaConfig())
+	td := ptrace.NewTraces()
+	for i, status := range []int{200, 500, 504, 429, 404} {
+		addSpan(td, byte(i+1), client, callSpan(status))
+	}
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	h.shutdown(t)
+	m, err := h.tel.GetMetric("vendor.call.duration")
+	require.NoError(t, err)
+	assert.Len(t, m.Data.(metricdata.Histogram[float64]).DataPoints, 2)
+	for _, p := range m.Data.(metricdata.Histogram[float64]).DataPoints {
+		assert.False(t, p.Attributes.HasValue(tagReason))
+	}
+}
+
+// TestNoExemplar: a log record is no span, and what has no ids leads nowhere.
+func TestNoExemplar(t *testing.T) {
+	h := start(t, pizzaConfig())
+	td, ld := ptrace.NewTraces(), plog.NewLogs()
+	addSpan(td, 0, client, callSpan(500))
+	addSpan(td, 1, client, callSpan(500)).SetSpanID(pcommon.SpanID{})
+	addSpan(td, 2, client, callSpan(500)).SetTraceID(pcommon.TraceID{})
+	r := addRecord(ld, `{"statusCode":500}`, "type", "factory")
+	r.SetTraceID(pcommon.TraceID{1})
+	r.SetSpanID(pcommon.SpanID{1})
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"traces": 3, "logs": 1}, h.counts(t, "vendor.calls", "vendor.signal"))
+	for _, p := range h.points(t, "vendor.calls") {
+		assert.Empty(t, p.Exemplars)
+	}
 }
 
 // TestExemplars: a failure on a span leads to its trace.

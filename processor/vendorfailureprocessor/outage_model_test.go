@@ -120,7 +120,11 @@ func (m *model) count(v int, h happening, verdict verdict, late bool) {
 			if !c.down || silent && anotherSucceeds {
 				continue
 			}
-			if _, oldest := m.fails(c); !down || oldest > 0 && oldest < since {
+			_, oldest := m.fails(c)
+			if oldest == 0 {
+				oldest = c.now()
+			}
+			if !down || oldest < since {
 				since = oldest
 			}
 			down = true

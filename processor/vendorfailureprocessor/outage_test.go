@@ -533,6 +533,93 @@ func TestRecentIsBounded(t *testing.T) {
 	assert.Empty(t, d.vendors[0].recent[ofCalls][traces], "they are the outage's now")
 }
 
+// TestNoFailureInSight: a count that said down when it fell silent, and of which no success came since, says so again when
+// anything comes. Where that is a rejection, the outage is one from then on, and not since 1970.
+func TestNoFailureInSight(t *testing.T) {
+	d := newDrill(newDefaultConfig().Outage)
+	for at := range time.Duration(3) {
+		d.callAt(at*time.Second, reason.Error)
+	}
+	d.orderAt(20*time.Minute, reason.None, traces)
+	require.Len(t, d.over, 1, "the calls are silent, and orders succeed")
+	d.callAt(21*time.Minute, reason.Rejected)
+	require.Equal(t, []time.Duration{2 * time.Second, 21 * time.Minute}, d.begun)
+	assert.Equal(t, stamp(21*time.Minute), d.last.since)
+}
+
+// TestGauges: outside an outage customers and value are 0 where the configuration says how to read them, and absent where
+// it does not; the count of outages begins at zero, of those with chaos and without; after Shutdown no gauge is left.
+func TestGauges(t *testing.T) {
+	zero := map[string]float64{"pizza-factory": 0}
+	for _, tc := range []struct {
+		name         string
+		cfg          *Config
+		users, value map[string]float64
+	}{
+		{"with impact", incidentConfig(), zero, zero},
+		{"without", pizzaConfig(), map[string]float64{}, map[string]float64{}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := start(t, tc.cfg)
+			assert.Equal(t, zero, h.gauge(t, "vendor.outage"))
+			assert.Equal(t, zero, h.gauge(t, "vendor.outage.orders"))
+			assert.Equal(t, zero, h.gauge(t, "vendor.planned"))
+			assert.Equal(t, tc.users, h.gauge(t, "vendor.outage.users"))
+			assert.Equal(t, tc.value, h.gauge(t, "vendor.outage.value"))
+			chaos := map[bool]int64{}
+			for _, p := range h.points(t, "vendor.outages") {
+				v, _ := p.Attributes.Value(tagChaos)
+				chaos[v.AsBool()] = p.Value
+			}
+			assert.Equal(t, map[bool]int64{true: 0, false: 0}, chaos)
+			h.shutdown(t)
+			for _, name := range []string{"vendor.outage", "vendor.outage.orders", "vendor.planned", "vendor.outage.users", "vendor.outage.value"} {
+				assert.Empty(t, h.gauge(t, name), name)
+			}
+		})
+	}
+}
+
+// TestManyUsersAreTold: the line says "at least" beyond what is kept of customers, and a planned note once.
+func TestManyUsersAreTold(t *testing.T) {
+	cfg := incidentConfig()
+	cfg.Planned = []PlannedConfig{{Vendor: "pizza-factory", From: day, To: day.Add(time.Hour), Note: "chaos test"}}
+	h := start(t, cfg)
+	a := h.traces.(*tracesProcessor).watch.announcer
+	for _, users := range []int{1, maxUsers + 1} {
+		out := &outage{since: stamp(time.Second), known: stamp(time.Minute)}
+		for n := range users {
+			out.lost[ofOrders][logs].add(failureEvent{fault: fault{at: stamp(time.Second)}, impact: impact{user: uint64(n+1) * 0x9e3779b97f4a7c15, named: true}})
+		}
+		a.announce(outageChange{at: out.known, outage: out})
+	}
+	h.shutdown(t)
+	told := h.log.FilterMessage("a vendor's outage is over").All()
+	require.Len(t, told, 2)
+	assert.NotContains(t, told[0].ContextMap(), "vendor.outage.users_at_least")
+	assert.Equal(t, true, told[1].ContextMap()["vendor.outage.users_at_least"])
+	assert.NotContains(t, told[0].ContextMap(), "vendor.outage.traces", "nothing tells of one")
+	notes := 0
+	for _, f := range told[0].Context {
+		if f.Key == "vendor.planned.note" {
+			notes++
+		}
+	}
+	assert.Equal(t, 1, notes)
+}
+
+// TestPlanBounds: a window is on from its first instant to its last, both included.
+func TestPlanBounds(t *testing.T) {
+	p := plan{{From: day, To: day.Add(time.Hour)}}
+	for _, tc := range []struct {
+		at time.Duration
+		on bool
+	}{{-1, false}, {0, true}, {1, true}, {time.Hour - 1, true}, {time.Hour, true}, {time.Hour + 1, false}} {
+		_, on := p.at(day.Add(tc.at))
+		assert.Equal(t, tc.on, on, tc.at)
+	}
+}
+
 // TestBatchInAnyOrder: what comes in one batch is taken in by its times, calls and orders alike, in whatever order they
 // are listed: one outage, no failure too late to be looked at.
 func TestBatchInAnyOrder(t *testing.T) {

@@ -1,6 +1,7 @@
 package vendorfailureprocessor
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -110,18 +111,19 @@ func (t *tally) fails() bool {
 	return failed >= t.cfg.MinFailures && float64(failed) >= t.cfg.FailureRatio*float64(sums[good]+failed)
 }
 
-// since returns the oldest failure among what is looked at.
+// since returns the oldest failure among what is looked at; now where there is none, as in a count that has said down
+// since before it fell silent, and of which only rejections come.
 func (t *tally) since() pcommon.Timestamp {
 	v := t.look()
 	if v.last == nil {
-		return t.window.oldest(v.isBad)
+		return cmp.Or(t.window.oldest(v.isBad), t.now)
 	}
 	for _, e := range v.last {
 		if v.isBad(e.verdict) {
 			return e.at
 		}
 	}
-	return 0
+	return t.now
 }
 
 // insertNewest puts an event in its place by time, which mostly is the last, and keeps the newest n.

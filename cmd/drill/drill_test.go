@@ -190,6 +190,8 @@ func TestDrillInAnnouncedWindow(t *testing.T) {
 	o.collector, o.prometheus = own.collector.OTLP, own.prometheus.URL
 	require.ErrorContains(t, run(t.Context(), o, io.Discard), "a window of pizza-factory's is announced, in which nobody is paged; wait until three minutes after it ends")
 
+	require.NoError(t, (&drill{vendor: o.vendor, calls: &calls{reason: "throttled"}, prometheus: own.prometheus}).mayBegin(t.Context()), "too many calls are ours, and page all the same")
+
 	// Alertmanager knows of no windows: it has the alert, seconds before it tells it, which is not the one that is waited for.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
@@ -201,6 +203,34 @@ func TestDrillInAnnouncedWindow(t *testing.T) {
 		calls: &calls{vendor: o.vendor, reason: "error", collector: o.collector, every: 100 * time.Millisecond}}
 	require.ErrorContains(t, d.run(ctx), "no VendorOutage of severity page arrived: context canceled after the announced alert was told")
 	assert.Equal(t, "/announced", own.webhook.Notifications()[len(own.webhook.Notifications())-1].Path)
+}
+
+// Prometheus is asked a moment before Alertmanager: an end that only the later one knows yet is looked at again.
+func TestOneWatcherIsBehind(t *testing.T) {
+	looks := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/api/v1/query":
+			_, _ = io.WriteString(w, `{"status": "success", "data": {"resultType": "matrix", "result": []}}`)
+		case "/api/v1/alerts":
+			alerts := ""
+			if looks++; looks == 1 {
+				alerts = `{"state": "firing", "labels": {"alertname": "VendorOutage", "severity": "page", "vendor_name": "a"}}`
+			}
+			_, _ = io.WriteString(w, `{"status": "success", "data": {"alerts": [`+alerts+`]}}`)
+		case "/api/v2/alerts":
+			_, _ = io.WriteString(w, "[]")
+		}
+	}))
+	defer server.Close()
+	d := &drill{vendor: "a", prometheus: &monitoring.Prometheus{URL: server.URL}, alertmanager: &monitoring.Alertmanager{URL: server.URL}}
+	_, done, err := d.resolved(t.Context(), time.Now())
+	require.NoError(t, err)
+	assert.False(t, done)
+	hops, done, err := d.resolved(t.Context(), time.Now())
+	require.NoError(t, err)
+	assert.True(t, done)
+	assert.Len(t, hops, 3, "each watcher's step is told")
 }
 
 // sendForCustomer sends an order that succeeds and that somebody waits for.

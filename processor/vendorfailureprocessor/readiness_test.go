@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -542,6 +544,66 @@ func TestMissingTellsNoSecret(t *testing.T) {
 		assert.Contains(t, h.unseen()[1].Message, "(seen: /api/support/…, /…, /v1/…, /v1/order)")
 		assert.Contains(t, h.unseen()[2].Message, "(seen: second.example.org:8443)")
 	})
+}
+
+// TestNearlyAtTheRoot: what lines with the path "/" lack is told by their method and by the route.
+func TestNearlyAtTheRoot(t *testing.T) {
+	for _, tc := range []struct{ name, route, path, method, want string }{
+		{"the router's root, the order's method", "/api/order", "/", "POST", "root_path"},
+		{"the router's root, another method", "/api/order", "/", "GET", "no_path"},
+		{"orders at the root, another method", "/", "/", "GET", "no_method"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := pizzaConfig()
+				cfg.Orders[0].Route, cfg.Orders[0].Logs.RequestHas = tc.route, nil
+				h := start(t, cfg)
+				ld := plog.NewLogs()
+				addRecord(ld, fmt.Sprintf(`{"path":%q,"method":%q,"statusCode":200,"resBody":"{}"}`, tc.path, tc.method), "type", "http")
+				require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+				time.Sleep(firstReport + time.Second)
+				h.shutdown(t)
+				assert.Contains(t, h.missing(), "logs POST "+tc.route+" "+tc.want)
+			})
+		})
+	}
+}
+
+// TestAnotherVendorsCallsAreNoHint: calls to another vendor of the same host are not told as what may have been meant.
+func TestAnotherVendorsCallsAreNoHint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := pizzaConfig()
+		cfg.Vendors = append(cfg.Vendors, VendorConfig{Name: "second", Calls: CallsConfig{URLs: []string{"http://127.0.0.1:4000/second", "http://127.0.0.1:4000/other"}}})
+		h := start(t, cfg)
+		td := ptrace.NewTraces()
+		addSpan(td, 1, client, callSpan(200))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+		time.Sleep(firstReport + time.Second)
+		h.shutdown(t)
+		assert.Contains(t, h.missing(), "traces second wrong_path")
+		for _, e := range h.unseen() {
+			assert.NotContains(t, e.Message, "(seen")
+			assert.NotContains(t, e.Message, "127.0.0.1:4000, 127.0.0.1:4000", "one host of two URLs")
+		}
+	})
+}
+
+// TestPlaces: places are told with the sight they belong to, and hold nothing of the request they were seen in.
+func TestPlaces(t *testing.T) {
+	sub := &subject{unseen: new(atomic.Int32)}
+	path := strings.Repeat("/word", 100)[:10]
+	sub.sawAt(sightHostPort, place{path: path})
+	assert.Equal(t, " (seen: /word/word)", sub.seenAt(sightHostPort))
+	assert.NotSame(t, unsafe.StringData(path), unsafe.StringData(sub.places.Load().list[0].path))
+	sub.saw(sightHostPath)
+	assert.Empty(t, sub.seenAt(sightHostPath), "where it went is not known")
+}
+
+// TestBegins: a method that was cut off is told from another one.
+func TestBegins(t *testing.T) {
+	for beginning, want := range map[string]bool{"": true, "P": true, "pos": true, "PUT": false, "GET": false, "POST": false, "POSTS": false} {
+		assert.Equal(t, want, begins("POST", beginning), beginning)
+	}
 }
 
 // TestShutdownBeforeTheReport: nothing is said then, and nothing is left running.

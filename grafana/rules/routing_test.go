@@ -57,7 +57,8 @@ func TestRouting(t *testing.T) {
 
 		{"refused credentials name the outage", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page us vendor_name=a -> held back"}},
 		{"and what burns by it", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorErrorBudgetBurn page us vendor_name=a -> held back"}},
-		{"but not another vendor's", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page us vendor_name=b -> our-on-call", "VendorErrorBudgetBurn page us vendor_name=b -> our-on-call"}},
+		{"but not another vendor's", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page us vendor_name=b -> our-on-call"}},
+		{"nor another's burn", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorErrorBudgetBurn page us vendor_name=b -> our-on-call"}},
 		{"nor one that is the vendor's", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorOutage page vendor vendor_name=a -> vendor-contact"}},
 		{"nor what the vendor burns", []string{"VendorCredentials page us vendor_name=a -> our-on-call", "VendorErrorBudgetBurn page vendor vendor_name=a -> vendor-contact"}},
 

@@ -110,7 +110,7 @@ dashboards-schema: ## hold the dashboards against Grafana's own types and query 
 	@mkdir -p dist/schema && cp grafana/schema/* dist/schema/
 	@cd dist/schema && npm install --no-package-lock --silent && node check.mjs ../../grafana/dashboards
 
-dashboards-cost: .tools/prometheus ## how long each panel's query takes on a day of 20 vendors and 20 callers: some minutes
+dashboards-cost: .tools/prometheus ## how long each panel's query takes on a day of 20 vendors and 20 callers; fails over 200 ms: some minutes
 	@cd grafana && go run ./cost $(COSTFLAGS)
 
 clean: ## remove everything that was made

@@ -30,8 +30,8 @@ const (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Recordings are replayed in real time: their tests wait, while promtool computes.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	// The tests of routes wait, they do not compute.
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {

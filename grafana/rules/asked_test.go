@@ -71,8 +71,10 @@ func (a *askedRules) check(t *testing.T, rules ruleGroups) {
 		assert.Equal(t, !nothing, a.rules[r.name()], "%s finds something but where %q", r.name(), why)
 		for _, selector := range selectorsIn(t, r.Expr) {
 			known[selector] = true
-			_, nothing := findNothing[selector]
-			assert.Equal(t, !nothing, a.selectors[selector], "%s: %s finds something", r.name(), selector)
+			// Of reasons that all are 0, before the first failure, any one leads.
+			if _, nothing := findNothing[selector]; !nothing {
+				assert.True(t, a.selectors[selector], "%s: %s finds something", r.name(), selector)
+			}
 		}
 	}
 	for name := range findNothing {

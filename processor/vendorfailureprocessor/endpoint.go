@@ -28,8 +28,11 @@ func newEndpoint(c OrderConfig) endpoint {
 
 // hasMethod tells whether a request with this method can be an order. A record that names no method is one only where
 // the configuration asks for none.
-func (e *endpoint) hasMethod(method string) bool {
-	return e.method == "" || strings.EqualFold(e.method, method)
+func (e *endpoint) hasMethod(method string) bool { return takes(e.method, method) }
+
+// takes tells whether a method of the configuration, "" for any, takes that of a request.
+func takes(configured, method string) bool {
+	return configured == "" || strings.EqualFold(configured, method)
 }
 
 // hasPath tells whether a path, with or without query and trailing slash, or a route is this endpoint's.

@@ -62,7 +62,7 @@ func (w *watch) inspectTraces(td ptrace.Traces, b *batch) error {
 // inspectServer takes in a SERVER span that is an order.
 func (w *watch) inspectServer(x *asked, from *service, b *batch) {
 	span, looks := x.span, w.readiness.looks(traces)
-	if !looks && !hasMethodOf(w.endpoints, span.Attributes()) {
+	if !looks && !hasMethodOf(w.methods, span.Attributes()) {
 		return
 	}
 	r := readRequest(span.Attributes())

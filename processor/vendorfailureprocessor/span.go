@@ -3,6 +3,7 @@ package vendorfailureprocessor
 import (
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -164,8 +165,8 @@ func (r *requestSpan) address() (address, bool) {
 	return a, true
 }
 
-// hasMethodOf tells whether a SERVER span has the method of any order endpoint. Most have not, and need no more reading.
-func hasMethodOf(endpoints []endpoint, attributes pcommon.Map) bool {
+// hasMethodOf tells whether a SERVER span has one of the order endpoints' methods. Most have not, and need no more reading.
+func hasMethodOf(methods []string, attributes pcommon.Map) bool {
 	method := ""
 	for _, name := range [...]string{"http.request.method", "http.method", "rpc.method"} {
 		v, ok := attributes.Get(name)
@@ -179,12 +180,7 @@ func hasMethodOf(endpoints []endpoint, attributes pcommon.Map) bool {
 			break
 		}
 	}
-	for i := range endpoints {
-		if endpoints[i].hasMethod(method) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(methods, func(m string) bool { return takes(m, method) })
 }
 
 // rpcOverHTTP is the HTTP method of every gRPC request (gRPC over HTTP2, "Requests"), which its RPC spans do not tell.

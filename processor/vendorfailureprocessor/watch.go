@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 type watch struct {
 	logger    *zap.Logger
 	endpoints []endpoint
+	methods   []string // of the endpoints, each once
 	vendors   []vendor
 	// validators are the vendors that the answer of an order which succeeded is held against: of those that ask the same
 	// of it, the first.
@@ -67,6 +69,9 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 			return nil, err
 		}
 		w.endpoints = append(w.endpoints, e)
+		if !slices.ContainsFunc(w.methods, func(m string) bool { return strings.EqualFold(m, e.method) }) {
+			w.methods = append(w.methods, e.method)
+		}
 	}
 	for i, c := range cfg.Vendors {
 		v, err := newVendor(c, fmt.Sprintf("vendors[%d]", i), parsers)

@@ -97,7 +97,7 @@ func vendorIncident() Dashboard {
 				query{inRange("vendor_orders_total", "", failed) + ` / (` + inRange("vendor_orders_total", "", ofOrders+`, vendor_outcome="success"`) + ` + ` + inRange("vendor_orders_total", "", failed) + `)`, "lost"}), 1).
 				at(panelShareLost, 16, 10, 4, 4),
 			stat("Peak of failed orders", "The worst minute of the time range.", "suffix: orders/min",
-				query{`max_over_time((` + lostEachMinute + `)[$__range:1m])`, "peak"}).
+				query{`max_over_time((` + lostEachMinute + `)[$__range:30s])`, "peak"}).
 				at(panelPeak, 20, 10, 4, 4),
 
 			shares("Reasons", "Failed orders of the time range by reason, to a few: increase() estimates. The line of the outage below has them exactly.", "none",

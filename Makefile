@@ -59,7 +59,7 @@ dist/go.mod: builder-config.yaml go.mod go.sum .tools/builder
 	@GOBIN=$(CURDIR)/.tools go install github.com/prometheus/alertmanager/cmd/alertmanager@v0.31.1
 
 # go test does not notice what changed outside a module: rules, documents and the Collector, which other modules test too.
-uncached = $$([ $(1) = . ] || echo -count=1 -timeout 20m)
+uncached = $$([ $(1) = . ] || echo -count=1 -timeout 45m)
 test: $(COLLECTOR) .tools/prometheus .tools/promtool .tools/alertmanager ## run all tests with the race detector, against the built Collector too
 	@for module in $(MODULES); do echo "testing $$module"; go test -C $$module -race $(call uncached,$$module) ./...; done
 	@echo "testing a million names, without the race detector"; go test -run TestEndlessNames ./processor/vendorfailureprocessor

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.uber.org/zap"
@@ -113,30 +114,38 @@ func newDiscovery(cfg *Config, names *vendorNames) *discovery {
 const maxStrangers = 64
 
 // stranger is a call to an external host that is no configured vendor's. It is a vendor call if it was made for an order.
+// There may be a hundred thousand of them, of a few names: each name is kept once.
 type stranger struct {
-	call                   // vendor and caller are not known yet
-	name       string      // of the vendor, should it be one
-	service    string      // of the caller
-	attributes pcommon.Map // valid while its request is inspected
+	call                          // vendor and caller are not known yet
+	name    unique.Handle[string] // of the vendor, should it be one
+	service unique.Handle[string] // of the caller
+	next    *stranger             // of its trace
+}
+
+// ofOrder stands for the strangers of a trace in which an order was seen: none has to wait for one.
+var ofOrder = &stranger{}
+
+// strangerSpan is one whose request is inspected.
+type strangerSpan struct {
+	stranger
+	attributes pcommon.Map
 }
 
 // nameOf returns what the vendor at an address would be called: as the span names its peer, or else by host. What is no
 // external host, and what is excluded, has no name.
-func (d *discovery) nameOf(to address, r *requestSpan) (name string, ok bool) {
+func (d *discovery) nameOf(to address, r *requestSpan) (_ unique.Handle[string], ok bool) {
 	host := hostName(to.host)
 	if r.isStore || !isExternal(host) || d.isExcluded(host) {
-		return "", false
+		return unique.Handle[string]{}, false
 	}
-	if name = attributeText(r.peer); name == "" || d.names.isConfigured(name) {
+	name := attributeText(r.peer)
+	if name == "" || d.names.isConfigured(name) {
 		// A peer that bears a configured vendor's name is not where that vendor's calls go: its rules are not for it.
 		name = attributeText(host)
 	} else if d.isExcluded(lowerASCII(name)) {
-		return "", false
+		return unique.Handle[string]{}, false
 	}
-	if name == other {
-		return "", false
-	}
-	return strings.Clone(name), true // it may be part of a whole request's memory
+	return unique.Make(name), name != other
 }
 
 func (d *discovery) isExcluded(name string) bool {
@@ -200,41 +209,41 @@ func (m *memory) meet(now time.Time, b *batch, d *discovery, caller func(service
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	take := func(s *stranger) {
-		s.vendor, s.caller = d.names.discover(s.name), caller(s.service)
+		s.vendor, s.caller = d.names.discover(s.name.Value()), caller(s.service.Value())
 		calls = append(calls, s.call)
 		b.addEvidence(&s.call)
 	}
 	for i := range b.orders {
 		if id := b.orders[i].trace; !id.IsEmpty() {
 			r := m.keep(now, id)
-			if r.encounters == nil {
-				r.encounters = &encounters{}
+			for s := range r.unclaimed() {
+				take(s)
+				m.strangers--
 			}
-			for i := range r.strangers {
-				take(&r.strangers[i])
-			}
-			m.strangers -= len(r.strangers)
-			r.isOrder, r.strangers = true, nil
+			r.strangers = ofOrder
 		}
 	}
 	for i := range b.strangers {
-		s := &b.strangers[i]
+		s := &b.strangers[i].stranger
 		if s.trace.IsEmpty() {
 			continue
 		}
 		r := m.keep(now, s.trace)
-		if r.encounters == nil {
-			r.encounters = &encounters{}
-		}
-		switch {
-		case r.isOrder:
+		if r.strangers == ofOrder {
 			take(s)
-		case len(r.strangers) < maxStrangers:
-			r.strangers = append(r.strangers, stranger{call: s.call, name: s.name, service: strings.Clone(attributeText(s.service))})
-			m.strangers++
-		default:
-			forgotten++
+			continue
 		}
+		end, n := &r.strangers, 0
+		for ; *end != nil; n++ {
+			end = &(*end).next
+		}
+		if n == maxStrangers {
+			forgotten++
+			continue
+		}
+		kept := *s
+		*end = &kept
+		m.strangers++
 	}
 	return calls, forgotten
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -341,24 +342,26 @@ func TestEndlessStrangers(t *testing.T) {
 	waiting := func() (n int) {
 		for _, generation := range []map[pcommon.TraceID]*remembered{m.young, m.old} {
 			for _, r := range generation {
-				n += len(r.unclaimed())
+				for range r.unclaimed() {
+					n++
+				}
 			}
 		}
 		return n
 	}
-	call := func(n int) stranger {
-		s := stranger{name: "h" + strconv.Itoa(n)}
+	call := func(n int) strangerSpan {
+		s := strangerSpan{stranger: stranger{name: unique.Make("h" + strconv.Itoa(n)), service: unique.Make("shop")}}
 		s.trace = pcommon.TraceID{1, byte(n >> 8), byte(n)}
 		return s
 	}
 	nobody := func(string) caller { return 0 }
 	for range 2 * maxStrangers {
 		for n := range limit / 3 { // fewer traces than fit
-			m.meet(day, &batch{strangers: []stranger{call(n)}}, d, nobody)
+			m.meet(day, &batch{strangers: []strangerSpan{call(n)}}, d, nobody)
 			require.LessOrEqual(t, waiting(), limit+2*maxStrangers)
 		}
 	}
-	m.meet(day, &batch{strangers: []stranger{call(7)}}, d, nobody)
+	m.meet(day, &batch{strangers: []strangerSpan{call(7)}}, d, nobody)
 	calls, _ := m.meet(day, &batch{orders: []order{{trace: call(7).trace}}}, d, nobody)
 	assert.NotEmpty(t, calls, "the newest are there")
 	assert.LessOrEqual(t, m.strangers, limit)

@@ -3,6 +3,7 @@ package vendorfailureprocessor
 import (
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/tidwall/gjson"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -117,7 +118,7 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 		return // of a test order's: it speaks for no vendor, whomever it asked
 	}
 	r := readRequest(span.Attributes())
-	var name string
+	var name unique.Handle[string]
 	if v == noVendor {
 		if name, ok = w.discovery.nameOf(to, &r); !ok {
 			return
@@ -131,7 +132,8 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 		w.impact.readUser(&c.impact, telling{attributes: span.Attributes()})
 	}
 	if v == noVendor {
-		b.strangers = append(b.strangers, stranger{call: c, name: name, service: serviceName(from.resource, ""), attributes: span.Attributes()})
+		s := stranger{call: c, name: name, service: unique.Make(attributeText(serviceName(from.resource, "")))}
+		b.strangers = append(b.strangers, strangerSpan{s, span.Attributes()})
 		return
 	}
 	c.caller = from.caller(w)
@@ -147,9 +149,9 @@ func (w *watch) recognise(b *batch) {
 	for i := range b.orders {
 		orders[b.orders[i].trace] = true
 	}
-	b.strangers = slices.DeleteFunc(b.strangers, func(s stranger) bool {
+	b.strangers = slices.DeleteFunc(b.strangers, func(s strangerSpan) bool {
 		if !s.trace.IsEmpty() && (orders[s.trace] || w.memory.isOrder(s.trace)) {
-			s.vendor, s.caller = w.names.discover(s.name), w.meters.caller(s.service)
+			s.vendor, s.caller = w.names.discover(s.name.Value()), w.meters.caller(s.service.Value())
 			b.addCall(s.call)
 			if s.reason != reason.None {
 				w.tag(s.attributes, s.fault)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unique"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -253,7 +254,7 @@ func TestBatchLeavesNothing(t *testing.T) {
 		calls:     []call{{trace: id}},
 		orders:    []order{{trace: id}},
 		failed:    []failedOrder{{index: 1, attributes: pcommon.NewMap()}},
-		strangers: []stranger{{name: "x", attributes: pcommon.NewMap()}},
+		strangers: []strangerSpan{{stranger{name: unique.Make("x")}, pcommon.NewMap()}},
 	}
 	b.addSign(id, logs, fault{reason: 1})
 	b.room[0] = member{raw: "x"}

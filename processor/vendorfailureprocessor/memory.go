@@ -1,6 +1,7 @@
 package vendorfailureprocessor
 
 import (
+	"iter"
 	"sync"
 	"time"
 
@@ -40,13 +41,9 @@ type waitingOrder struct {
 type remembered struct {
 	evidence
 	first, last *waitingOrder // those undecided, in order of arrival, as in the queue
-	*encounters               // with discovery alone
-}
-
-// encounters are what discovery has seen in a trace.
-type encounters struct {
-	isOrder   bool       // an order
-	strangers []stranger // calls that are a vendor's should an order be seen
+	// strangers, with discovery alone, are calls that are a vendor's should an order be seen, in order of arrival.
+	// Once one was, they are ofOrder.
+	strangers *stranger
 }
 
 // wait adds an order to those that wait.
@@ -59,12 +56,15 @@ func (r *remembered) wait(w *waitingOrder) {
 	r.last = w
 }
 
-// unclaimed returns the calls that are a vendor's should an order be seen.
-func (r *remembered) unclaimed() []stranger {
-	if r.encounters == nil {
-		return nil
+// unclaimed yields the calls that are a vendor's should an order be seen.
+func (r *remembered) unclaimed() iter.Seq[*stranger] {
+	return func(yield func(*stranger) bool) {
+		for s := r.strangers; s != nil && s != ofOrder; s = s.next {
+			if !yield(s) {
+				return
+			}
+		}
 	}
-	return r.strangers
 }
 
 // memory remembers, for traces in which a vendor call failed or an order is undecided, what is held against whom. It
@@ -94,7 +94,7 @@ func (m *memory) isOrder(id pcommon.TraceID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.get(id)
-	return r != nil && r.encounters != nil && r.isOrder
+	return r != nil && r.strangers == ofOrder
 }
 
 // recall adds to e what is remembered of the trace of an order.
@@ -106,10 +106,9 @@ func (m *memory) recall(id pcommon.TraceID, e *evidence, names *vendorNames) {
 	defer m.mu.Unlock()
 	if r := m.get(id); r != nil {
 		e.addAll(r.evidence)
-		strangers := r.unclaimed()
-		for i := range strangers {
-			if s := &strangers[i]; s.reason != reason.None {
-				s.vendor = names.discover(s.name)
+		for s := range r.unclaimed() {
+			if s.reason != reason.None {
+				s.vendor = names.discover(s.name.Value())
 				e.add(sign{fault: s.fault, signal: s.signal, isCall: true})
 			}
 		}
@@ -186,7 +185,9 @@ func (m *memory) keep(now time.Time, id pcommon.TraceID) *remembered {
 	r, ok := m.old[id]
 	if ok {
 		delete(m.old, id)
-		m.strangers += len(r.unclaimed())
+		for range r.unclaimed() {
+			m.strangers++
+		}
 	} else {
 		r = &remembered{}
 	}

@@ -191,7 +191,7 @@ type batch struct {
 	calls     []call
 	orders    []order
 	failed    []failedOrder
-	strangers []stranger // calls to external hosts that are no vendor's so far
+	strangers []strangerSpan // calls to external hosts that are no vendor's so far
 	evidence  map[pcommon.TraceID]*evidence
 	records   records
 

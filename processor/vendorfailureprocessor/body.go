@@ -73,6 +73,9 @@ func unwrap(v gjson.Result) gjson.Result {
 		if v.Type != gjson.String || !holdsJSON(v.Str) {
 			break
 		}
+		if v.Str[0] == '{' || v.Str[0] == '[' {
+			return gjson.Result{Type: gjson.JSON, Raw: v.Str} // as gjson.Parse does
+		}
 		v = gjson.Parse(v.Str)
 	}
 	return v

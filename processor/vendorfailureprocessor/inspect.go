@@ -281,54 +281,65 @@ func (w *watch) inspectLogs(ld plog.Logs, b *batch) error {
 }
 
 func (w *watch) inspectRecord(x *asked, b *batch) {
-	record, resource := x.record, x.resourceLogs.Resource()
 	for i := range w.labels {
-		found, ok := w.labels[i].match(record, resource)
-		if !ok {
+		found := w.labels[i].match(x.record, x.resourceLogs.Resource())
+		if found == nil {
 			continue
 		}
 		l := readLine(x, b.room[:0])
-		if w.readiness.looks(logs) {
-			w.noteLine(&l, found)
-		}
-		path, method := "", ""
-		if len(found.endpoints) > 0 {
-			path, method = l.request()
-		}
-		for _, c := range found.endpoints {
-			if e := &w.endpoints[c.index]; !l.isOrder(e, path, method) || !e.conditions.holdOf(x) {
-				continue
-			}
-			if o, ok := w.judgeOrderLine(&l); ok {
-				o.caller = w.caller(resource, l.service())
-				o.at = l.at()
-				w.readImpact(&o, telling{attributes: record.Attributes(), line: &l}, resource)
-				if o.outcome == ownFailure || o.outcome == vendorFailure {
-					b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: record.Attributes()})
-				}
-				if o.outcome == vendorFailure {
-					b.addSign(o.trace, logs, o.orError())
-				}
-				b.orders = append(b.orders, o)
-			}
-			return
-		}
-		if v := w.calledBy(&l, found.vendors); v != noVendor {
-			if c, ok := w.judgeCallLine(&l, v); ok {
-				c.caller = w.caller(resource, l.service())
-				from := telling{attributes: record.Attributes(), line: &l}
-				c.synthetic = w.synthetic.of(from, resource.Attributes())
-				if c.reason != reason.None {
-					w.impact.readUser(&c.impact, from)
-				}
-				b.addCall(c)
-				if c.reason != reason.None {
-					w.tag(record.Attributes(), c.fault)
-				}
-			}
+		isOurs := w.inspectLine(&l, found, x, b)
+		clear(b.room[:min(len(l.members), ordinary)])
+		if isOurs {
 			return
 		}
 	}
+}
+
+// inspectLine tells whether a line is an order's or a call's, and takes it in.
+func (w *watch) inspectLine(l *line, found *candidates, x *asked, b *batch) bool {
+	attributes, resource := x.record.Attributes(), x.resourceLogs.Resource()
+	if w.readiness.looks(logs) {
+		w.noteLine(l, found)
+	}
+	path, method := "", ""
+	if len(found.endpoints) > 0 {
+		path, method = l.request()
+	}
+	for _, c := range found.endpoints {
+		if e := &w.endpoints[c.index]; !l.isOrder(e, path, method) || !e.conditions.holdOf(x) {
+			continue
+		}
+		if o, ok := w.judgeOrderLine(l); ok {
+			o.caller = w.caller(resource, l.service())
+			o.at = l.at()
+			w.readImpact(&o, telling{attributes: attributes, line: l}, resource)
+			if o.outcome == ownFailure || o.outcome == vendorFailure {
+				b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: attributes})
+			}
+			if o.outcome == vendorFailure {
+				b.addSign(o.trace, logs, o.orError())
+			}
+			b.orders = append(b.orders, o)
+		}
+		return true
+	}
+	v := w.calledBy(l, found.vendors)
+	if v == noVendor {
+		return false
+	}
+	if c, ok := w.judgeCallLine(l, v); ok {
+		c.caller = w.caller(resource, l.service())
+		from := telling{attributes: attributes, line: l}
+		c.synthetic = w.synthetic.of(from, resource.Attributes())
+		if c.reason != reason.None {
+			w.impact.readUser(&c.impact, from)
+		}
+		b.addCall(c)
+		if c.reason != reason.None {
+			w.tag(attributes, c.fault)
+		}
+	}
+	return true
 }
 
 // readImpact reads what an order was worth, whose it was where it failed, and whether anybody waits for it.

@@ -17,13 +17,14 @@ var defaultOrderLogs = map[string][]string{"type": {"http", "http-req", "http_re
 // of the configuration is one, so that a record that matches nothing costs one look-up for each.
 type label struct {
 	names  []fieldName // the attribute; for type, event and kind the other two as well
-	values map[string]candidates
+	values map[string]*candidates
 	begin  initials // of the values
 }
 
 // candidates are those whose records may have a label's value.
 type candidates struct {
 	endpoints, vendors []candidate
+	also               bool // some ask for more than the label
 }
 
 // candidate is one order endpoint or vendor, by index, with what else its records must have.
@@ -51,14 +52,18 @@ func newLabels(cfg *Config) []label {
 		at := slices.IndexFunc(labels, func(l label) bool { return l.names[0].name == keys[0] })
 		if at < 0 {
 			at = len(labels)
-			labels = append(labels, label{names: labelNames(keys[0]), values: map[string]candidates{}})
+			labels = append(labels, label{names: labelNames(keys[0]), values: map[string]*candidates{}})
 		}
 		for _, value := range attributes[keys[0]] {
 			found := labels[at].values[value]
-			l := list(&found)
+			if found == nil {
+				found = &candidates{}
+				labels[at].values[value] = found
+				labels[at].begin.add(value)
+			}
+			l := list(found)
 			*l = append(*l, c)
-			labels[at].values[value] = found
-			labels[at].begin.add(value)
+			found.also = found.also || len(c.also) > 0
 		}
 	}
 	for i, o := range cfg.Orders {
@@ -88,26 +93,25 @@ func labelNames(key string) []fieldName {
 	return names
 }
 
-// match returns the order endpoints and vendors that a record may speak of, by one label. It gives false where there are
-// none.
-func (l *label) match(record plog.LogRecord, resource pcommon.Resource) (candidates, bool) {
+// match returns the order endpoints and vendors that a record may speak of, by one label, or nil where there are none.
+func (l *label) match(record plog.LogRecord, resource pcommon.Resource) *candidates {
 	value := labelOf(record, resource, l.names)
 	if !l.begin.has(value) {
-		return candidates{}, false
+		return nil
 	}
-	found, ok := l.values[value]
-	if !ok {
-		return candidates{}, false
+	found := l.values[value]
+	if found == nil || !found.also {
+		return found
 	}
-	found.endpoints, found.vendors = having(found.endpoints, record, resource), having(found.vendors, record, resource)
-	return found, len(found.endpoints) > 0 || len(found.vendors) > 0
+	having := &candidates{endpoints: having(found.endpoints, record, resource), vendors: having(found.vendors, record, resource)}
+	if len(having.endpoints) == 0 && len(having.vendors) == 0 {
+		return nil
+	}
+	return having
 }
 
 // having returns the candidates whose further attributes a record has.
 func having(list []candidate, record plog.LogRecord, resource pcommon.Resource) []candidate {
-	if !slices.ContainsFunc(list, func(c candidate) bool { return len(c.also) > 0 }) {
-		return list
-	}
 	return slices.DeleteFunc(slices.Clone(list), func(c candidate) bool {
 		return slices.ContainsFunc(c.also, func(also labelValues) bool {
 			return !slices.Contains(also.values, labelOf(record, resource, also.names))

@@ -412,7 +412,7 @@ func isWord(segment string) bool {
 }
 
 // noteLine notes what a line with the label of these order endpoints and vendors is to them.
-func (w *watch) noteLine(l *line, found candidates) {
+func (w *watch) noteLine(l *line, found *candidates) {
 	r := w.readiness
 	for _, c := range found.endpoints {
 		r.orders[logs][c.index].saw(sightOtherPath)

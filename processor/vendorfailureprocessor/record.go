@@ -60,13 +60,13 @@ func (i initials) has(name string) bool { return name != "" && i>>(name[0]&63)&1
 // line is a log record as its fields are read: attributes first, then the JSON of its body.
 type line struct {
 	record     plog.LogRecord
-	asked      *asked       // the same record, for conditions
-	body       gjson.Result // JSON, unwrapped; of type Null where the body is no JSON object
-	members    []member     // of the body, as far as it has been read
-	read       int          // the index in the body up to which it has been read
-	keys       initials     // of the members
-	attributes initials     // of the record's attributes
-	room       *[]byte      // for what is unescaped: it lives until the next line is read
+	asked      *asked   // the same record, for conditions
+	body       string   // JSON, unwrapped; "" where it is no JSON object
+	members    []member // of the body, as far as it has been read
+	read       int      // the index in the body up to which it has been read
+	keys       initials // of the members
+	attributes initials // of the record's attributes
+	room       *[]byte  // for what is unescaped: it lives until the next line is read
 }
 
 // ordinary is how many members the bodies of most loggers have at most.
@@ -80,14 +80,14 @@ func readLine(x *asked, room []member) line {
 		l.attributes.add(name)
 	}
 	if body := unwrap(valueOf(x.record.Body())); body.IsObject() {
-		l.body, l.read = body, beginObject(body.Raw)
+		l.body, l.read = body.Raw, beginObject(body.Raw)
 	}
 	return l
 }
 
 // next reads one more member of the body, and tells whether there was one.
 func (l *line) next() bool {
-	m, end, ok := nextMember(l.body.Raw, l.read)
+	m, end, ok := nextMember(l.body, l.read)
 	l.read = end
 	if ok {
 		l.members = append(l.members, m)
@@ -350,7 +350,7 @@ func nestedHas(v gjson.Result, fields []string) (has bool) {
 // isWhole tells whether nothing is cut off from a line's body and its answer: a field of a truncated answer says
 // nothing of the vendor.
 func (l *line) isWhole(answer gjson.Result) bool {
-	return (l.body.Type != gjson.JSON || isJSON([]byte(l.body.Raw))) && (answer.Type != gjson.JSON || isJSON([]byte(answer.Raw)))
+	return (l.body == "" || isJSON([]byte(l.body))) && (answer.Type != gjson.JSON || isJSON([]byte(answer.Raw)))
 }
 
 // at returns when a record happened; one without a timestamp has its observed one.

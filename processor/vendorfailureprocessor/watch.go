@@ -196,7 +196,7 @@ type batch struct {
 	records   records
 
 	asked asked            // the record that is read
-	room  [ordinary]member // for the members of its body
+	room  [ordinary]member // for the members of its body; empty between records
 }
 
 // maxRoom is how many bytes of room for bodies a batch keeps.
@@ -212,7 +212,6 @@ func (b *batch) done() {
 	clear(b.calls)
 	clear(b.orders)
 	clear(b.evidence)
-	clear(b.room[:])
 	b.asked = asked{text: b.asked.text[:0], token: b.asked.token[:0]}
 	if cap(b.asked.text) > maxRoom {
 		b.asked.text = nil

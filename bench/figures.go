@@ -25,7 +25,7 @@ func (b *bench) figures(to io.Writer, rounds int) error {
 		return err
 	}
 	batches := mixedSpans(r)
-	var of [3][]float64 // goroutines
+	var of, bare [3][]float64 // goroutines
 	var dearer, start []float64
 	for round := range rounds + 1 {
 		var cpu [3]float64
@@ -33,6 +33,8 @@ func (b *bench) figures(to io.Writer, rounds int) error {
 			n := 1 + (round+turn)%2
 			r := testing.Benchmark(b.inParallel(p.ConsumeTraces, batches, n))
 			of[n], cpu[n] = append(of[n], r.Extra[perItem]), r.Extra[cpuPerItem]
+			r = testing.Benchmark(b.inParallel(bareSpans, batches, n))
+			bare[n] = append(bare[n], r.Extra[perItem])
 		}
 		dearer = append(dearer, cpu[2]/cpu[1])
 		start = append(start, float64(testing.Benchmark(startUp).NsPerOp())/1e6)
@@ -41,6 +43,7 @@ func (b *bench) figures(to io.Writer, rounds int) error {
 	table := newTable(to)
 	fmt.Fprintf(table, "vendor_failure\tmeasured\taim\t\n")
 	fmt.Fprintf(table, "spans that 2 goroutines do while one does one, by the clock, on %d processors\t%.2f\t%s\t\n", runtime.GOMAXPROCS(0), faster, atLeast(1.8, faster))
+	fmt.Fprintf(table, "the same of the bare loop, whose goroutines share nothing\t%.2f\t\t\n", ratio(bare[1][1:], bare[2][1:]))
 	fmt.Fprintf(table, "processor time of a span while 2 goroutines do them, to that of one\t%.2f\t\t\n", median(dearer[1:]))
 	fmt.Fprintf(table, "start-up with 2,000 URLs of 100 vendors, by the clock\t%.1f ms\t%s\t\n", median(start[1:]), atMost(50, median(start[1:]), " ms"))
 	for _, f := range full {

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/tsdb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -39,6 +41,30 @@ func TestRun(t *testing.T) {
 	require.ErrorContains(t, err, "over -1ns:\nVendor health, Is anything broken now A, 3h0m0s: ")
 	// Each range counts, not the dashboards' own alone.
 	require.ErrorContains(t, err, "\nVendor health, Orders by outcome A, 24h0m0s: ")
+}
+
+// The blocks of a day are merged as Prometheus merges them, and hold all of it.
+func TestWriteDay(t *testing.T) {
+	known, err := declared.Read(root)
+	require.NoError(t, err)
+	small, data := shop{vendors: 1, callers: 1, limit: 1, scrape: 5 * time.Minute}, t.TempDir()
+	end := time.Date(2025, 12, 5, 18, 0, 0, 0, time.UTC)
+	series, err := small.writeDay(t.Context(), known, data, end)
+	require.NoError(t, err)
+
+	db, err := tsdb.OpenDBReadOnly(data, "", slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer db.Close()
+	blocks, err := db.Blocks()
+	require.NoError(t, err)
+	var begins []float64
+	var samples uint64
+	for _, block := range blocks {
+		begins = append(begins, time.UnixMilli(block.Meta().MinTime).Sub(end.Add(-24*time.Hour)).Hours())
+		samples += block.Meta().Stats.NumSamples
+	}
+	assert.Equal(t, []float64{0, 6, 12, 18, 20, 22}, begins)
+	assert.EqualValues(t, series*24*60/5, samples)
 }
 
 // What Prometheus refuses has no time that could be told.

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"github.com/prometheus/prometheus/promql/promqltest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
 // Each case is what a panel shows at minute 20 of an hour-long range, of samples every 15 s where it does not say: a
@@ -21,6 +25,8 @@ func TestFigures(t *testing.T) {
 		blame = `vendor_orders_total{vendor_name="a", ` + of
 		other = `vendor_orders_total{vendor_name="b", ` + of
 		good  = `vendor_orders_total{vendor_outcome="success", vendor_caller="shop"`
+
+		ownFailure = `vendor_orders_total{vendor_outcome="own_failure", vendor_caller="shop", vendor_signal="logs"} 0+1x90`
 	)
 	health, incident := vendorHealth(), vendorIncident()
 	for _, c := range []struct {
@@ -71,6 +77,20 @@ func TestFigures(t *testing.T) {
 		{name: "whose fault", panel: panelOf(health, panelWhoseFault),
 			series: good + `, vendor_signal="logs"} 0+5x90` + "\n" + blame + `, vendor_signal="logs"} 0+1x90`, want: `{vendor_failure_reason="error", vendor_name="a"} 4`},
 
+		{name: "an order that the vendor broke for each reason, and one that we did", panel: panelOf(health, panelWhoseFault),
+			series: everyReason(blame) + ownFailure,
+			want: `4, {vendor_failure_reason="bad_response", vendor_name="a"} 4, {vendor_failure_reason="error", vendor_name="a"} 4, ` +
+				`{vendor_failure_reason="rejected", vendor_name="a"} 4, {vendor_failure_reason="slow", vendor_name="a"} 4, ` +
+				`{vendor_failure_reason="throttled", vendor_name="a"} 4, {vendor_failure_reason="timeout", vendor_name="a"} 4, ` +
+				`{vendor_failure_reason="unauthorized", vendor_name="a"} 4, {vendor_failure_reason="unreachable", vendor_name="a"} 4`},
+		{name: "by outcome: five are the vendor's or the network's, two ours to mend, one was rejected by it", panel: panelOf(health, panelOrders),
+			series: everyReason(blame) + ownFailure,
+			want:   `{vendor_outcome="own_failure"} 4, {vendor_outcome="vendor_failure"} 20, {vendor_outcome="vendor_failure"} 4, {vendor_outcome="vendor_failure"} 8`},
+		{name: "a failed call for each reason", panel: panelOf(incident, panelIncidentCalls),
+			series: strings.NewReplacer("vendor_orders_total", "vendor_calls_total", `"vendor_failure"`, `"failure"`).Replace(everyReason(blame)),
+			want: `{vendor_failure_reason="bad_response"} 4, {vendor_failure_reason="error"} 4, {vendor_failure_reason="rejected"} 4, {vendor_failure_reason="slow"} 4, ` +
+				`{vendor_failure_reason="throttled"} 4, {vendor_failure_reason="timeout"} 4, {vendor_failure_reason="unauthorized"} 4, {vendor_failure_reason="unreachable"} 4`},
+
 		{name: "a good test order a minute ago", panel: panelOf(health, panelLastGoodOrder),
 			series: `probe_last_success_time_seconds{probe_name="test_order", vendor_name="a"} 1140x90`, want: `{probe_name="test_order"} 60`},
 		{name: "one of two replicas' test orders fails", panel: panelOf(health, panelTestOrder),
@@ -112,17 +132,53 @@ func TestFigures(t *testing.T) {
 			}
 			stored := promqltest.LoadedStorage(t, "load "+cmp.Or(c.every, "15s")+"\n\t"+strings.ReplaceAll(c.series, "\n", "\n\t"))
 			engine := promqltest.NewTestEngine(t, false, 5*time.Minute, 1e6)
-			query, err := engine.NewInstantQuery(t.Context(), stored, nil, fill(c.panel.Targets[0].Expr, choice, time.Minute, time.Hour), time.Unix(20*60, 0))
-			require.NoError(t, err)
-			defer query.Close()
-			result, err := query.Exec(t.Context()).Vector()
-			require.NoError(t, err)
 			var got []string
-			for _, sample := range result {
-				got = append(got, strings.TrimPrefix(fmt.Sprintf("%s %.6g", sample.Metric, sample.F), "{} "))
+			for _, target := range c.panel.Targets {
+				query, err := engine.NewInstantQuery(t.Context(), stored, nil, fill(target.Expr, choice, time.Minute, time.Hour), time.Unix(20*60, 0))
+				require.NoError(t, err)
+				defer query.Close()
+				result, err := query.Exec(t.Context()).Vector()
+				require.NoError(t, err)
+				for _, sample := range result {
+					got = append(got, strings.TrimPrefix(fmt.Sprintf("%s %.6g", sample.Metric, sample.F), "{} "))
+				}
 			}
 			slices.Sort(got)
 			assert.Equal(t, c.want, strings.Join(got, ", "))
 		})
 	}
 }
+
+// everyReason is a series of the same vendor and growth for each reason, one a line.
+func everyReason(blame string) string {
+	var all strings.Builder
+	for _, why := range reason.Names() {
+		all.WriteString(strings.Replace(blame, `"error"`, strconv.Quote(why), 1) + `, vendor_signal="logs"} 0+1x90` + "\n")
+	}
+	return all.String()
+}
+
+// The sides that panels tell apart are those of the playbook's table.
+func TestSides(t *testing.T) {
+	_, table, found := strings.Cut(read(t, playbookFile), "## Is it us or them?")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n## ")
+	reasons := map[string][]string{}
+	for _, row := range sideRow.FindAllStringSubmatch(table, -1) {
+		reasons[row[2]] = append(reasons[row[2]], row[1])
+	}
+	var want, got []string
+	for _, of := range reasons {
+		slices.Sort(of)
+		want = append(want, strings.Join(of, "|"))
+	}
+	for _, of := range sides {
+		sorted := strings.Split(of.reasons, "|")
+		slices.Sort(sorted)
+		got = append(got, strings.Join(sorted, "|"))
+	}
+	assert.ElementsMatch(t, want, got)
+}
+
+// A row is | `reason` | what | whose side, or whose side: why | ...
+var sideRow = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| [^|]+ \\| ([^:|]+)")

@@ -85,20 +85,18 @@ func vendorHealth() Dashboard {
 				noData("no test order is placed: see the test_order receiver").
 				at(panelTestOrder, 12, 6, 12, 6),
 
-			graph("Orders by outcome", "Orders a minute: success, broken by the vendor, broken by ourselves, or rejected with a 4xx. By the signal that tells of more. With several vendors, orders that no vendor broke are everybody's.",
-				"suffix: orders/min", bars, query{perMinute("vendor_orders_total", "vendor_outcome, ", ofOrders), "{{vendor_outcome}}"}).
-				paint("/^success$/", "green").paint("/^vendor_failure$/", "red").paint("/^own_failure$/", "purple").paint("/^rejected$/", "yellow").
+			coloredBars("Orders by outcome", "Orders a minute: success, failed because of the vendor, broken by ourselves, or rejected with a 4xx. What failed because of a vendor is its own or the network's to mend, or ours (unauthorized, throttled), or was rejected by it. Each by the signal that tells of more: where spans and log lines give different reasons, an order is under both. With several vendors, orders that no vendor broke are everybody's.",
+				"suffix: orders/min", byOutcome()...).
 				at(panelOrders, 0, 12, 12, 8),
-			graph("Whose fault: failures by reason", "Failed orders a minute. unauthorized and throttled are ours to mend: credentials, too many calls. rejected is this request's doing. The rest is the vendor's, or the network's between. \"ourselves\" failed with no sign of a vendor.",
-				"suffix: orders/min", bars,
-				query{perMinute("vendor_orders_total", "vendor_name, vendor_failure_reason, ", ofOrders+`, vendor_outcome="vendor_failure"`), "{{vendor_name}}: {{vendor_failure_reason}}"},
-				query{perMinute("vendor_orders_total", "", ofOrders+`, vendor_outcome="own_failure"`), "ourselves"}).
-				paint("/^ourselves$/", "purple").
+			coloredBars("Whose fault: failures by reason", "Failed orders a minute. Red is the vendor's, orange the vendor's or the network's between. Blue is ours to mend: credentials (unauthorized), too many calls (throttled). Yellow is this request's doing. Purple, \"ourselves\", failed with no sign of a vendor. Where spans and log lines give different reasons, an order is under both.",
+				"suffix: orders/min", append(
+					bySide("vendor_orders_total", "vendor_name, ", ofOrders+`, vendor_outcome="vendor_failure"`, "{{vendor_name}}: {{vendor_failure_reason}}"),
+					coloredQuery{query{perMinute("vendor_orders_total", "", ofOrders+`, vendor_outcome="own_failure"`), "ourselves"}, Color{"fixed", "purple"}})...).
 				at(panelWhoseFault, 12, 12, 12, 8),
 
-			graph("Call failures by reason", "Failed requests to vendors a minute. A retried call is two calls and one order, so this sees what retries hide from customers.",
-				"suffix: calls/min", bars,
-				query{perMinute("vendor_calls_total", "vendor_name, vendor_failure_reason, ", ofCalls+`, vendor_outcome="failure"`), "{{vendor_name}}: {{vendor_failure_reason}}"}).
+			coloredBars("Call failures by reason", "Failed requests to vendors a minute, in the colors of whose fault they are. A retried call is two calls and one order, so this sees what retries hide from customers.",
+				"suffix: calls/min",
+				bySide("vendor_calls_total", "vendor_name, ", ofCalls+`, vendor_outcome="failure"`, "{{vendor_name}}: {{vendor_failure_reason}}")...).
 				at(panelCallFailures, 0, 20, 8, 8),
 			heatmap("Call latency of $latency_vendor", "How many requests a minute took how long, failed ones too. The points are failed calls: each leads to its trace. Told by spans alone.", "s",
 				`sum by (le) (rate(vendor_call_duration_seconds_bucket{`+oneVendor+`}[$__rate_interval])) * 60`).

@@ -103,12 +103,10 @@ func vendorIncident() Dashboard {
 			shares("Reasons", "Failed orders of the time range by reason, to a few: increase() estimates. The line of the outage below has them exactly.", "none",
 				query{inRange("vendor_orders_total", "vendor_failure_reason, ", ofThis+`, vendor_outcome="vendor_failure"`) + ` > 0`, "{{vendor_failure_reason}}"}).
 				noData("none failed").at(panelReasons, 0, 14, 6, 8),
-			graph("Orders by outcome", "Orders a minute. By the signal that tells of more.", "suffix: orders/min", bars,
-				query{perMinute("vendor_orders_total", "vendor_outcome, ", ofOrders), "{{vendor_outcome}}"}).
-				paint("/^success$/", "green").paint("/^vendor_failure$/", "red").paint("/^own_failure$/", "purple").paint("/^rejected$/", "yellow").
+			coloredBars("Orders by outcome", "Orders a minute, each outcome by the signal that tells of more of it.", "suffix: orders/min", byOutcome()...).
 				at(panelIncidentOrders, 6, 14, 9, 8),
-			graph("Call failures by reason", "Failed requests to the vendor a minute.", "suffix: calls/min", bars,
-				query{perMinute("vendor_calls_total", "vendor_failure_reason, ", ofThis+`, vendor_outcome="failure"`), "{{vendor_failure_reason}}"}).
+			coloredBars("Call failures by reason", "Failed requests to the vendor a minute. Red is the vendor's, orange the vendor's or the network's between, blue ours to mend, yellow the request's doing.", "suffix: calls/min",
+				bySide("vendor_calls_total", "", ofThis+`, vendor_outcome="failure"`, "{{vendor_failure_reason}}")...).
 				at(panelIncidentCalls, 15, 14, 9, 8),
 
 			graph("Call latency percentiles", "Half and 95 % of the requests were answered within this. The points are failed calls: each leads to its trace.", "s", lines,

@@ -303,12 +303,15 @@ func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
 			}
 		case *parser.VectorSelector:
 			for _, matcher := range e.LabelMatchers {
-				values := enum(known, matcher.Name)
-				if values == nil || matcher.Value == "" || matcher.Type != labels.MatchEqual && matcher.Type != labels.MatchNotEqual {
-					continue
+				asked := matcher.SetMatches() // of a|b; none where it is another pattern
+				if matcher.Type == labels.MatchEqual || matcher.Type == labels.MatchNotEqual {
+					asked = []string{matcher.Value}
 				}
-				if !slices.Contains(values, matcher.Value) {
-					fault("%s: %s is never %q", e, matcher.Name, matcher.Value)
+				values := enum(known, matcher.Name)
+				for _, value := range asked {
+					if values != nil && value != "" && !slices.Contains(values, value) {
+						fault("%s: %s is never %q", e, matcher.Name, value)
+					}
 				}
 			}
 		}
@@ -419,6 +422,7 @@ func TestLintFinds(t *testing.T) {
 		{"it adds signals", expr(`sum without (vendor_signal) (vendor_calls_total)`)},
 		{`vendor_outcome is never "failed"`, expr(`vendor_orders_total{vendor_outcome="failed"}`)},
 		{`vendor_failure_reason is never "refused"`, expr(`vendor_orders_total{vendor_failure_reason!="refused"}`)},
+		{`vendor_failure_reason is never "refused"`, expr(`vendor_orders_total{vendor_failure_reason=~"error|refused"}`)},
 	} {
 		d := vendorHealth()
 		require.Empty(t, lint(t, d, known, uids))

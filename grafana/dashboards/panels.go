@@ -80,6 +80,24 @@ const (
 	lines = "line"
 )
 
+// coloredQuery is a query whose series have a color, or shades of one.
+type coloredQuery struct {
+	query
+	color Color
+}
+
+func coloredBars(title, description, unit string, queries ...coloredQuery) Panel {
+	var plain []query
+	for _, q := range queries {
+		plain = append(plain, q.query)
+	}
+	p := graph(title, description, unit, bars, plain...)
+	for i, q := range queries {
+		p = p.override(Matcher{ID: "byFrameRefID", Options: p.Targets[i].RefID}, Property{"color", q.color})
+	}
+	return p
+}
+
 // withExemplars also asks for the traces behind the figures. The link does not need the data source to know that
 // trace_id is one.
 func (p Panel) withExemplars() Panel {

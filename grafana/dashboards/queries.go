@@ -19,7 +19,48 @@ func perMinute(counter, by, selector string) string {
 	return fmt.Sprintf(`max without (vendor_signal) (sum by (%svendor_signal) (rate(%s{%s}[$__rate_interval]))) * 60`, by, counter, selector)
 }
 
-// lastMinute is the same of the last minute or, of series that come once a minute, of the last two: one sample shows no
+// side is whose doing failures are, by their reasons: the table "Is it us or them?" of docs/playbook.md.
+type side struct{ reasons, color string }
+
+var (
+	theVendors = side{"error|slow|bad_response", "red"}
+	between    = side{"timeout|unreachable", "orange"} // the vendor's, or the network's
+	oursToMend = side{"unauthorized|throttled", "blue"}
+	theRequest = side{"rejected", "yellow"}
+
+	sides = []side{theVendors, between, oursToMend, theRequest}
+)
+
+// bySide are the failures a minute that a counter counted, a query a side. by is empty or ends in a comma.
+func bySide(counter, by, selector, legend string) []coloredQuery {
+	var all []coloredQuery
+	for _, of := range sides {
+		expr := perMinute(counter, by+"vendor_failure_reason, ", selector+`, vendor_failure_reason=~"`+of.reasons+`"`)
+		all = append(all, coloredQuery{query{expr, legend}, Color{"shades", of.color}})
+	}
+	return all
+}
+
+// byOutcome are the orders a minute, a query an outcome. Of those that failed because of a vendor, those that are its to
+// mend are told from those that are ours, and from those that it rejected, which are no outage.
+func byOutcome() []coloredQuery {
+	ended := func(as, legend, color string) coloredQuery {
+		return coloredQuery{query{perMinute("vendor_orders_total", "vendor_outcome, ", ofOrders+`, vendor_outcome=`+as), legend}, Color{"fixed", color}}
+	}
+	failed := func(reasons, legend, color string) coloredQuery {
+		return ended(`"vendor_failure", vendor_failure_reason=~"`+reasons+`"`, "vendor_failure: "+legend, color)
+	}
+	return []coloredQuery{
+		ended(`"success"`, "success", "green"),
+		failed(theVendors.reasons+"|"+between.reasons, "the vendor's", theVendors.color),
+		failed(oursToMend.reasons, "ours to mend", oursToMend.color),
+		failed(theRequest.reasons, "rejected", "dark-yellow"),
+		ended(`"own_failure"`, "own_failure", "purple"),
+		ended(`"rejected"`, "rejected", "yellow"),
+	}
+}
+
+// lastMinute is perMinute of the last minute or, of series that come once a minute, of the last two: one sample shows no
 // increase. $__rate_interval would not do for a figure of the whole range, for it grows with the range and with what is
 // on the screen.
 func lastMinute(counter, by, selector string) string {

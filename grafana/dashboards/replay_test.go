@@ -141,10 +141,12 @@ func TestIncident(t *testing.T) {
 		// A graph of rates tells about as many orders as there were, when all of it is taken together. Were signals added,
 		// it would be twice as many; a busy machine pushes late and loses some between the windows.
 		var orders float64
-		for _, series := range s.graph(panelOf(health, panelOrders).Targets[0]) {
-			if series.Labels["vendor_outcome"] == outcome {
-				for _, point := range series.Points {
-					orders += point.Value / 60 * pushInterval.Seconds()
+		for _, target := range panelOf(health, panelOrders).Targets {
+			for _, series := range s.graph(target) {
+				if series.Labels["vendor_outcome"] == outcome {
+					for _, point := range series.Points {
+						orders += point.Value / 60 * pushInterval.Seconds()
+					}
 				}
 			}
 		}

@@ -588,6 +588,48 @@ func TestAnotherVendorsCallsAreNoHint(t *testing.T) {
 	})
 }
 
+// TestNearlyAProcedure: of a remote procedure call the path is told by its service and method.
+func TestNearlyAProcedure(t *testing.T) {
+	for _, tc := range []struct{ name, url, condition, want string }{
+		{"another service", "https://tax.example.com/rates", "true", "traces tax wrong_path"},
+		{"the service, another condition", "https://tax.example.com/prices", "false", "traces tax no_condition"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := pizzaConfig()
+				cfg.Vendors[0] = VendorConfig{Name: "tax", Calls: CallsConfig{URLs: []string{tc.url}, Conditions: []string{tc.condition}}}
+				h := start(t, cfg)
+				td := ptrace.NewTraces()
+				addSpan(td, 1, client, []any{"rpc.system", "grpc", "rpc.service", "prices", "rpc.method", "of", "server.address", "tax.example.com", "server.port", 443})
+				require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+				time.Sleep(firstReport + time.Second)
+				h.shutdown(t)
+				require.Contains(t, h.missing(), tc.want)
+				for _, e := range h.unseen() {
+					if e.ContextMap()["cause"] == "wrong_path" {
+						assert.Contains(t, e.Message, "(seen: /prices/of)")
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestOrdersAreNoCalls: where both have one label, an order's line shows nothing of the vendor's calls.
+func TestOrdersAreNoCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := pizzaConfig()
+		cfg.Vendors[0].Calls.Logs.Attributes = defaultOrderLogs
+		h := start(t, cfg)
+		ld := plog.NewLogs()
+		addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":200,"resBody":"{\"jwt\":\"`+goodJWT+`\"}"}`, "type", "http")
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+		time.Sleep(firstReport + time.Second)
+		h.shutdown(t)
+		assert.Equal(t, []string{"traces no_records", "logs pizza-factory no_url"}, h.missing())
+	})
+}
+
 // TestPlaces: places are told with the sight they belong to, and hold nothing of the request they were seen in.
 func TestPlaces(t *testing.T) {
 	sub := &subject{unseen: new(atomic.Int32)}

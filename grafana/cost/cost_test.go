@@ -99,6 +99,9 @@ func TestSeries(t *testing.T) {
 	assert.Equal(t, 3, all["vendor_outage"])
 	assert.Equal(t, 6, all["vendor_records_total"])
 
+	customers := count(shop{vendors: 3, callers: 2, limit: 1e6, customersOnly: true})
+	assert.Equal(t, 3*2*signals*(1+reasons), customers["vendor_calls_total"])
+
 	limited := count(shop{vendors: 3, callers: 2, limit: 10})
 	assert.Equal(t, 10, limited["vendor_calls_total"])
 	assert.Equal(t, 10*len(bounds), limited["vendor_call_duration_seconds_bucket"])

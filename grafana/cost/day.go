@@ -22,6 +22,7 @@ import (
 type shop struct {
 	vendors, callers, limit int
 	scrape                  time.Duration
+	customersOnly           bool // no test orders
 }
 
 // blockLength is that of Prometheus' own blocks.
@@ -155,6 +156,9 @@ func (s shop) values(known *declared.Declaration, metric declared.Metric, attrib
 			return []string{""}
 		}
 	case "user_agent.synthetic.type":
+		if s.customersOnly {
+			return []string{""}
+		}
 		return []string{"", "test"}
 	case "vendor.failure.chaos":
 		return []string{"true", "false"}

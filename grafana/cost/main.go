@@ -36,6 +36,7 @@ func main() {
 	flag.IntVar(&shop.callers, "callers", 20, "services that take orders and call vendors")
 	flag.IntVar(&shop.limit, "series", 2000, "the most series of one instrument: what is above is dropped, as the Collector's SDK does")
 	flag.DurationVar(&shop.scrape, "scrape", 15*time.Second, "between two samples of a series")
+	flag.BoolVar(&shop.customersOnly, "customers-only", false, "no test orders: as many series, and all of them count")
 	root := flag.String("root", "..", "the repository")
 	atMost := flag.Duration("at-most", 200*time.Millisecond, "how much processor time a query may take, over each of the ranges")
 	flag.Parse()

@@ -95,7 +95,7 @@ func TestSeries(t *testing.T) {
 	all := count(shop{vendors: 3, callers: 2, limit: 1e6})
 	assert.Equal(t, 3*2*signals*synthetic*(1+reasons), all["vendor_calls_total"])
 	assert.Equal(t, 2*signals*synthetic*3+3*2*signals*synthetic*reasons, all["vendor_orders_total"])
-	assert.Equal(t, 3*2*signals*synthetic*2*len(bounds), all["vendor_call_duration_seconds_bucket"])
+	assert.Equal(t, 3*2*synthetic*2*len(bounds), all["vendor_call_duration_seconds_bucket"])
 	assert.Equal(t, 3, all["vendor_outage"])
 	assert.Equal(t, 6, all["vendor_records_total"])
 

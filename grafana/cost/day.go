@@ -149,6 +149,10 @@ func (s shop) values(known *declared.Declaration, metric declared.Metric, attrib
 			return []string{""} // there are several vendors, and none is to blame
 		}
 		return numbered(s.vendors, vendorName)
+	case "vendor.signal":
+		if metric.Name == "vendor.call.duration" {
+			return []string{"traces"} // no log line tells how long a call took
+		}
 	case "vendor.caller":
 		return numbered(s.callers, func(i int) string { return fmt.Sprintf("service-%02d", i) })
 	case "vendor.failure.reason":

@@ -83,9 +83,15 @@ func TestFigures(t *testing.T) {
 				`{vendor_failure_reason="rejected", vendor_name="a"} 4, {vendor_failure_reason="slow", vendor_name="a"} 4, ` +
 				`{vendor_failure_reason="throttled", vendor_name="a"} 4, {vendor_failure_reason="timeout", vendor_name="a"} 4, ` +
 				`{vendor_failure_reason="unauthorized", vendor_name="a"} 4, {vendor_failure_reason="unreachable", vendor_name="a"} 4`},
-		{name: "by outcome: five are the vendor's or the network's, two ours to mend, one was rejected by it", panel: panelOf(health, panelOrders),
+		{name: "by outcome: six fail at once, two seem to go well", panel: panelOf(health, panelOrders),
 			series: everyReason(blame) + ownFailure,
-			want:   `{vendor_outcome="own_failure"} 4, {vendor_outcome="vendor_failure"} 20, {vendor_outcome="vendor_failure"} 4, {vendor_outcome="vendor_failure"} 8`},
+			want:   `{vendor_outcome="own_failure"} 4, {vendor_outcome="vendor_failure"} 24, {vendor_outcome="vendor_failure"} 8`},
+		{name: "one order that spans and lines give different reasons is one", panel: panelOf(health, panelOrders),
+			series: blame + `, vendor_signal="logs"} 0+1x90` + "\n" + strings.Replace(blame, `"error"`, `"unauthorized"`, 1) + `, vendor_signal="traces"} 0+1x90`,
+			want:   `{vendor_outcome="vendor_failure"} 4`},
+		{name: "and of an incident all of them are", panel: panelOf(incident, panelIncidentOrders),
+			series: blame + `, vendor_signal="logs"} 0+1x90` + "\n" + strings.Replace(blame, `"error"`, `"slow"`, 1) + `, vendor_signal="traces"} 0+1x90`,
+			want:   `{vendor_outcome="vendor_failure"} 4`},
 		{name: "a failed call for each reason", panel: panelOf(incident, panelIncidentCalls),
 			series: strings.NewReplacer("vendor_orders_total", "vendor_calls_total", `"vendor_failure"`, `"failure"`).Replace(everyReason(blame)),
 			want: `{vendor_failure_reason="bad_response"} 4, {vendor_failure_reason="error"} 4, {vendor_failure_reason="rejected"} 4, {vendor_failure_reason="slow"} 4, ` +

@@ -289,7 +289,8 @@ func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
 					if stepped && of == rateInterval {
 						fault("%s: over $__rate_interval within a subquery", e)
 					}
-					if !stepped && of != rateInterval && of != timeRange {
+					// A figure may be of a window before the end. Of the points of a graph it would leave out what is between.
+					if !stepped && of != rateInterval && of != timeRange && !target.Instant {
 						fault("%s: neither over $__rate_interval nor $__range", e)
 					}
 				}
@@ -416,7 +417,9 @@ func TestLintFinds(t *testing.T) {
 		{"no component declares such a metric", expr("vendor_errors_total")},
 		{"no component declares a label vendor", expr(`vendor_outage{vendor="x"}`)},
 		{"there is no variable vendors", expr(`vendor_outage{vendor_name=~"$vendors"}`)},
-		{"neither over $__rate_interval nor $__range", expr(`rate(vendor_outages_total[5m])`)},
+		{"neither over $__rate_interval nor $__range", func(d *Dashboard) {
+			d.Panels[6].Targets[0].Expr, d.Panels[6].Targets[0].LegendFormat = `rate(vendor_outages_total[5m])`, ""
+		}},
 		{"over $__rate_interval within a subquery", expr(`max_over_time(rate(vendor_outages_total[$__rate_interval])[$__range:1m])`)},
 		{"it adds signals", expr(`sum(rate(vendor_orders_total[$__rate_interval]))`)},
 		{"it adds signals", expr(`sum without (vendor_signal) (vendor_calls_total)`)},

@@ -41,23 +41,33 @@ func bySide(counter, by, selector, legend string) []coloredQuery {
 	return all
 }
 
-// byOutcome are the orders a minute, a query an outcome. Of those that failed because of a vendor, those that are its to
-// mend are told from those that are ours, and from those that it rejected, which are no outage.
+// byOutcome are the orders a minute, a query an outcome. Those that vendors broke are asked for with two, as a large shop's
+// are too many for one (make dashboards-cost). Spans and log lines may give one failure different reasons, and it must not
+// count under both: together are the reasons that both can give. Spans alone tell slow, and hardly ever bad_response.
 func byOutcome() []coloredQuery {
-	ended := func(as, legend, color string) coloredQuery {
-		return coloredQuery{query{perMinute("vendor_orders_total", "vendor_outcome, ", ofOrders+`, vendor_outcome=`+as), legend}, Color{"fixed", color}}
-	}
-	failed := func(reasons, legend, color string) coloredQuery {
-		return ended(`"vendor_failure", vendor_failure_reason=~"`+reasons+`"`, "vendor_failure: "+legend, color)
-	}
+	const quiet = "slow|bad_response"
 	return []coloredQuery{
-		ended(`"success"`, "success", "green"),
-		failed(theVendors.reasons+"|"+between.reasons, "the vendor's", theVendors.color),
-		failed(oursToMend.reasons, "ours to mend", oursToMend.color),
-		failed(theRequest.reasons, "rejected", "dark-yellow"),
-		ended(`"own_failure"`, "own_failure", "purple"),
-		ended(`"rejected"`, "rejected", "yellow"),
+		ended("success", "", "success", "green"),
+		ended("vendor_failure", `, vendor_failure_reason!~"`+quiet+`"`, "vendor_failure", "red"),
+		ended("vendor_failure", `, vendor_failure_reason=~"`+quiet+`"`, "vendor_failure: slow, bad_response", "dark-red"),
+		ended("own_failure", "", "own_failure", "purple"),
+		ended("rejected", "", "rejected", "yellow"),
 	}
+}
+
+// byOutcomeOfOne is the same of one vendor, whose orders are not too many.
+func byOutcomeOfOne() []coloredQuery {
+	return []coloredQuery{
+		ended("success", "", "success", "green"),
+		ended("vendor_failure", "", "vendor_failure", "red"),
+		ended("own_failure", "", "own_failure", "purple"),
+		ended("rejected", "", "rejected", "yellow"),
+	}
+}
+
+func ended(outcome, also, legend, color string) coloredQuery {
+	expr := perMinute("vendor_orders_total", "vendor_outcome, ", ofOrders+`, vendor_outcome="`+outcome+`"`+also)
+	return coloredQuery{query{expr, legend}, Color{"fixed", color}}
 }
 
 // lastMinute is perMinute of the last minute or, of series that come once a minute, of the last two: one sample shows no

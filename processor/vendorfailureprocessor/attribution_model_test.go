@@ -669,6 +669,7 @@ func deliver(t *testing.T, cfg *Config, all []sighting, how []delivery) (counts 
 				require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 			}
 		}
+		h.tell()
 		before := h.counted(t)
 		h.shutdown(t)
 		by := h.counted(t)

@@ -177,6 +177,7 @@ func (h *fuzzed) took(t testing.TB, records int) {
 	h.log.TakeAll()
 	h.records += records
 	counted := 0
+	h.tell()
 	for _, n := range h.counts(t, "vendor.records", "vendor.role") {
 		counted += n
 	}

@@ -48,6 +48,7 @@ type readiness struct {
 	logger  *zap.Logger
 	records metric.Int64Counter
 	options [signalCount][roleCount][]metric.AddOption
+	passed  [signalCount][roleCount]atomic.Int64 // and not told yet
 
 	orders, calls [signalCount][]*subject // by index of endpoint and vendor; nil where none is to be expected
 	unseen        [signalCount]atomic.Int32
@@ -89,14 +90,26 @@ type records struct {
 	total  int
 }
 
-// count counts the records of a batch by what they were taken as.
+// count counts the records of a batch by what they were taken as. The SDK takes as long to count one as to judge a line,
+// and a batch may well have but one, so it is told a few times a second.
 func (r *readiness) count(b *batch) {
 	if flows := &r.flows[b.records.signal]; b.records.total > 0 && !flows.Load() {
 		flows.Store(true)
 	}
 	for as, n := range [roleCount]int{len(b.orders), len(b.calls), b.records.total - len(b.orders) - len(b.calls)} {
 		if n > 0 {
-			r.records.Add(context.Background(), int64(n), r.options[b.records.signal][as]...)
+			r.passed[b.records.signal][as].Add(int64(n))
+		}
+	}
+}
+
+// tell tells the SDK what passed since the last time.
+func (r *readiness) tell() {
+	for s := range signalCount {
+		for as := range roleCount {
+			if n := r.passed[s][as].Swap(0); n > 0 {
+				r.records.Add(context.Background(), n, r.options[s][as]...)
+			}
 		}
 	}
 }

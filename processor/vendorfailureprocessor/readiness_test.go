@@ -58,7 +58,36 @@ func TestRefusedRecordsDoNotCount(t *testing.T) {
 	addRecord(ld, "x")
 	require.ErrorIs(t, h.traces.ConsumeTraces(context.Background(), td), refuse)
 	require.ErrorIs(t, h.logs.ConsumeLogs(context.Background(), ld), refuse)
+	h.tell()
 	assert.Empty(t, h.counts(t, "vendor.records"))
+}
+
+// TestRecordsAreTold: what passed is told soon, the last of it at Shutdown, and each record once. So it is where no order
+// waits.
+func TestRecordsAreTold(t *testing.T) {
+	for _, settle := range []time.Duration{0, time.Millisecond, 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := pizzaConfig()
+			cfg.Settle = settle
+			h := start(t, cfg)
+			send := func() {
+				td, ld := ptrace.NewTraces(), plog.NewLogs()
+				addSpan(td, 1, server, orderSpan(200))
+				addRecord(ld, "x")
+				require.NoError(t, h.traces.ConsumeTraces(t.Context(), td))
+				require.NoError(t, h.logs.ConsumeLogs(t.Context(), ld))
+			}
+			for n := 1; n <= 2; n++ {
+				send()
+				time.Sleep(tellEvery)
+				synctest.Wait()
+				assert.Equal(t, map[string]int{"traces/order": n, "logs/other": n}, h.counts(t, "vendor.records", "vendor.signal", "vendor.role"))
+			}
+			send()
+			h.shutdown(t)
+			assert.Equal(t, map[string]int{"traces/order": 3, "logs/other": 3}, h.counts(t, "vendor.records", "vendor.signal", "vendor.role"))
+		})
+	}
 }
 
 // unseen are the lines so far that tell what has not been seen.

@@ -103,6 +103,9 @@ func (h *harness) said(text string) []observer.LoggedEntry {
 	return h.log.Filter(func(e observer.LoggedEntry) bool { return strings.Contains(e.Message, text) }).All()
 }
 
+// tell has vendor.records told now, not a little later.
+func (h *harness) tell() { h.traces.(*tracesProcessor).watch.readiness.tell() }
+
 // counts are the points of a counter by the values of some attributes, joined by slashes; zeros are left out.
 func (h *harness) counts(t testing.TB, metric string, by ...string) map[string]int {
 	counts := map[string]int{}

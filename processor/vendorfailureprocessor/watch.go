@@ -100,18 +100,22 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 	return w, nil
 }
 
-// run counts orders that have waited for settle, until halt.
+// tellEvery is how often at least what has passed and what has waited is counted.
+const tellEvery = 250 * time.Millisecond
+
+// run counts what has passed, and orders that have waited for settle, until halt.
 func (w *watch) run() {
 	defer close(w.stopped)
-	if w.memory.settle == 0 {
-		<-w.stop
-		return
+	every := tellEvery
+	if settle := w.memory.settle; settle > 0 {
+		every = min(settle, every)
 	}
-	ticker := time.NewTicker(min(w.memory.settle, 250*time.Millisecond))
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
 		case now := <-ticker.C:
+			w.readiness.tell()
 			w.count(now, nil, w.memory.settledBy(now))
 		case <-w.stop:
 			return
@@ -124,6 +128,7 @@ func (w *watch) halt() error {
 	close(w.stop)
 	<-w.stopped
 	<-w.readiness.stopped
+	w.readiness.tell()
 	w.count(time.Now(), nil, w.memory.close())
 	return w.announcer.close()
 }

@@ -210,7 +210,7 @@ func TestDiscoveredTags(t *testing.T) {
 func TestDiscoveryBesideVendors(t *testing.T) {
 	cfg := pizzaConfig()
 	cfg.Vendors[0].Calls.URLs = []string{"https://factory.example.com/api/order"}
-	cfg.Discover = &DiscoverConfig{MaxVendors: 1}
+	cfg.Discover = &DiscoverConfig{MaxVendors: 2}
 	h := start(t, cfg)
 	td := ptrace.NewTraces()
 	for _, attributes := range [][]any{
@@ -226,11 +226,11 @@ func TestDiscoveryBesideVendors(t *testing.T) {
 	addSpan(td, 1, server, orderSpan(500))
 	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
 	h.shutdown(t)
-	assert.Equal(t, map[string]int{"pizza-factory/": 1, "eu.example.com/": 1, "_other/": 1, "_other/error": 2},
+	assert.Equal(t, map[string]int{"pizza-factory/": 1, "eu.example.com/": 1, "first.example.com/": 1, "_other/error": 2},
 		h.counts(t, "vendor.calls", "vendor.name", "vendor.failure.reason"))
 	assert.Equal(t, map[string]int{"vendor_failure/_other": 1}, h.counts(t, "vendor.orders", "vendor.outcome", "vendor.name"))
 	assert.Len(t, h.said("discover.max_vendors is reached"), 1)
-	assert.Len(t, h.said("a vendor was discovered"), 1)
+	assert.Len(t, h.said("a vendor was discovered"), 2)
 }
 
 // TestDiscoveredOutage: a vendor that nobody configured is down, and up again.

@@ -2,6 +2,7 @@ package vendorfailureprocessor
 
 import (
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,6 +127,9 @@ func (m *memory) get(id pcommon.TraceID) *remembered {
 // orders, of this batch and of earlier ones, whose outcome stands now, and how many traces had to be forgotten before
 // settle was over.
 func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, orders []order) (decided []order, forgotten int) {
+	if len(found) == 0 && !slices.ContainsFunc(orders, func(o order) bool { return o.waits }) {
+		return orders, 0 // as of most requests: those that wait for no other are not held up
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 

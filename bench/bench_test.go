@@ -62,10 +62,10 @@ func TestRun(t *testing.T) {
 spans, 1 in 10 requests an order: vendor_failure, transform + signal_to_metrics (aim), transform, span_metrics, group_by_trace + transform, bare loop of two look-ups, bare loop (aim)
 spans of other endpoints: vendor_failure (aim), transform + signal_to_metrics, transform, span_metrics, group_by_trace + transform, bare loop of two look-ups, bare loop (aim)
 all recordings' requests of spans, as they came: vendor_failure, transform + signal_to_metrics, transform, span_metrics, group_by_trace + transform, bare loop of two look-ups, bare loop
-Loki lines, 1 in 10 requests an order: vendor_failure, transform + signal_to_metrics, regular expression over bodies (aim), parsing each http line (aim), bare loop
-Loki lines, as recorded: vendor_failure, transform + signal_to_metrics, regular expression over bodies, parsing each http line, bare loop
-Loki lines that match nothing: vendor_failure (aim), transform + signal_to_metrics, regular expression over bodies, parsing each http line, bare loop
-Loki lines, one a batch: vendor_failure, transform + signal_to_metrics, regular expression over bodies, parsing each http line, bare loop, nothing (aim)
+Loki lines, 1 in 10 requests an order: vendor_failure, transform + signal_to_metrics, regular expression over bodies (aim), parsing each http line (aim), four fields by gjson, bare loop
+Loki lines, as recorded: vendor_failure, transform + signal_to_metrics, regular expression over bodies, parsing each http line, four fields by gjson, bare loop
+Loki lines that match nothing: vendor_failure (aim), transform + signal_to_metrics, regular expression over bodies, parsing each http line, four fields by gjson, bare loop
+Loki lines, one a batch: vendor_failure, transform + signal_to_metrics, regular expression over bodies, parsing each http line, four fields by gjson, bare loop, nothing (aim)
 spans, 1 in 10 requests an order, 100 vendors: 100 vendors x 20 URLs and 20 order endpoints, one vendor and order endpoint (aim)
 Loki lines, 1 in 10 requests an order, 100 vendors: 100 vendors x 20 URLs and 20 order endpoints, one vendor and order endpoint (aim)`), "\n") {
 		name, rows, found := strings.Cut(table, ": ")
@@ -297,6 +297,9 @@ func TestSameJob(t *testing.T) {
 			want := isFailedOrderLine(l)
 			assert.Equal(t, want, byRegexp(l), expression)
 			assert.Equal(t, want, byParsing(l), parsing)
+			if kind(l) == "http" {
+				assert.Equal(t, want, byFields(l), fourFields)
+			}
 			if want {
 				found++
 			}

@@ -2,6 +2,7 @@ package vendorfailureprocessor
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"sync"
@@ -138,6 +139,67 @@ func TestShutdownAmidConsume(t *testing.T) {
 		assert.Equal(t, senders*requests, h.spans.SpanCount())
 		assert.Equal(t, senders*requests, h.lines.LogRecordCount())
 		require.NoError(t, h.tel.Shutdown(context.Background()))
+	}
+}
+
+// failingMeters is a MeterProvider that gives no counter of a name.
+type failingMeters struct {
+	noop.MeterProvider
+	name string
+}
+
+type failingMeter struct {
+	noop.Meter
+	name string
+}
+
+func (p failingMeters) Meter(string, ...metric.MeterOption) metric.Meter {
+	return failingMeter{name: p.name}
+}
+
+func (m failingMeter) Int64Counter(name string, _ ...metric.Int64CounterOption) (metric.Int64Counter, error) {
+	if name == m.name {
+		return noop.Int64Counter{}, errors.New("no " + name)
+	}
+	return noop.Int64Counter{}, nil
+}
+
+func (m failingMeter) Float64Counter(name string, _ ...metric.Float64CounterOption) (metric.Float64Counter, error) {
+	if name == m.name {
+		return noop.Float64Counter{}, errors.New("no " + name)
+	}
+	return noop.Float64Counter{}, nil
+}
+
+// TestStartFails: what cannot be started says why, and another one of the same configuration can be.
+func TestStartFails(t *testing.T) {
+	for _, tc := range []struct {
+		name, counter, want string
+		change              func(*Config)
+	}{
+		{"no counter", "vendor.orders", "no vendor.orders", func(*Config) {}},
+		{"no counter of values", "vendor.order.value", "no vendor.order.value", func(cfg *Config) { cfg.Impact = ImpactConfig{Value: []string{"price"}, Unit: "BTC"} }},
+		{"an order's condition", "", `orders[0].conditions[0]: "span.colour == 1" is no condition`, func(cfg *Config) { cfg.Orders[0].Conditions = []string{"span.colour == 1"} }},
+		{"a vendor's condition", "", `vendors[0].calls.conditions[0]: "span.colour == 1" is no condition`, func(cfg *Config) { cfg.Vendors[0].Calls.Conditions = []string{"span.colour == 1"} }},
+		{"a URL", "", `"https://" names no host`, func(cfg *Config) { cfg.Vendors[0].Calls.URLs = []string{"https://"} }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := pizzaConfig()
+			tc.change(cfg)
+			set := processortest.NewNopSettings(metadata.Type)
+			set.MeterProvider = failingMeters{name: tc.counter}
+			factory := NewFactory()
+			p, err := factory.CreateTraces(t.Context(), set, cfg, consumertest.NewNop())
+			require.NoError(t, err)
+			require.ErrorContains(t, p.Start(t.Context(), componenttest.NewNopHost()), tc.want)
+			require.NoError(t, p.Shutdown(t.Context()))
+
+			*cfg = *pizzaConfig()
+			again, err := factory.CreateLogs(t.Context(), processortest.NewNopSettings(metadata.Type), cfg, consumertest.NewNop())
+			require.NoError(t, err)
+			require.NoError(t, again.Start(t.Context(), componenttest.NewNopHost()))
+			require.NoError(t, again.Shutdown(t.Context()))
+		})
 	}
 }
 

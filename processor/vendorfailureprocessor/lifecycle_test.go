@@ -171,6 +171,20 @@ func (m failingMeter) Float64Counter(name string, _ ...metric.Float64CounterOpti
 	return noop.Float64Counter{}, nil
 }
 
+func (m failingMeter) Int64ObservableGauge(name string, _ ...metric.Int64ObservableGaugeOption) (metric.Int64ObservableGauge, error) {
+	if name == m.name {
+		return noop.Int64ObservableGauge{}, errors.New("no " + name)
+	}
+	return noop.Int64ObservableGauge{}, nil
+}
+
+func (m failingMeter) Float64ObservableGauge(name string, _ ...metric.Float64ObservableGaugeOption) (metric.Float64ObservableGauge, error) {
+	if name == m.name {
+		return noop.Float64ObservableGauge{}, errors.New("no " + name)
+	}
+	return noop.Float64ObservableGauge{}, nil
+}
+
 // TestStartFails: what cannot be started says why, and another one of the same configuration can be.
 func TestStartFails(t *testing.T) {
 	for _, tc := range []struct {
@@ -179,6 +193,7 @@ func TestStartFails(t *testing.T) {
 	}{
 		{"no counter", "vendor.orders", "no vendor.orders", func(*Config) {}},
 		{"no counter of values", "vendor.order.value", "no vendor.order.value", func(cfg *Config) { cfg.Impact = ImpactConfig{Value: []string{"price"}, Unit: "BTC"} }},
+		{"no gauge of outages' value", "vendor.outage.value", "no vendor.outage.value", func(cfg *Config) { cfg.Impact = ImpactConfig{Value: []string{"price"}, Unit: "BTC"} }},
 		{"an order's condition", "", `orders[0].conditions[0]: "span.colour == 1" is no condition`, func(cfg *Config) { cfg.Orders[0].Conditions = []string{"span.colour == 1"} }},
 		{"a vendor's condition", "", `vendors[0].calls.conditions[0]: "span.colour == 1" is no condition`, func(cfg *Config) { cfg.Vendors[0].Calls.Conditions = []string{"span.colour == 1"} }},
 		{"a URL", "", `"https://" names no host`, func(cfg *Config) { cfg.Vendors[0].Calls.URLs = []string{"https://"} }},

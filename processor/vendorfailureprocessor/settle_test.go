@@ -98,6 +98,21 @@ func TestSettleEndsByItself(t *testing.T) {
 	})
 }
 
+// TestShortSettle: what waits for a moment is not held up until others are.
+func TestShortSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := pizzaConfig()
+		cfg.Settle = 20 * time.Millisecond
+		h := start(t, cfg)
+		td := ptrace.NewTraces()
+		addSpan(td, 1, server, orderSpan(500))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+		time.Sleep(2*cfg.Settle + time.Millisecond)
+		assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
+		h.shutdown(t)
+	})
+}
+
 // TestSignalsShare: a record with a trace id is judged with the spans of its trace, and the other way round.
 func TestSignalsShare(t *testing.T) {
 	orderLine := func(h *harness, status int) plog.LogRecord {

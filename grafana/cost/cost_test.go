@@ -36,11 +36,24 @@ func TestRun(t *testing.T) {
 	assert.Regexp(t, `2 vendors, 1 callers: \d+ series, a sample each 5m0s for a day`, printed.String())
 	assert.Regexp(t, `Vendor health +Orders by outcome A( +\d+/ +\d+ ms){3}\n`, printed.String())
 	assert.Regexp(t, `Vendor incident +Orders lost A( +\d+/ +\d+ ms){3}\n`, printed.String())
+	// Several queries of a panel are told together, too, below them; one alone is not told twice.
+	assert.Regexp(t, `\nVendor health +Orders by outcome E .*\nVendor health +Orders by outcome, in all( +\d+/ +\d+ ms){3}\nVendor health +Whose fault`, printed.String())
+	assert.NotContains(t, printed.String(), "Orders lost, in all")
 
 	err := run(t.Context(), &printed, small, root, -1)
 	require.ErrorContains(t, err, "over -1ns:\nVendor health, Is anything broken now A, 3h0m0s: ")
 	// Each range counts, not the dashboards' own alone.
 	require.ErrorContains(t, err, "\nVendor health, Orders by outcome A, 24h0m0s: ")
+}
+
+func TestInAll(t *testing.T) {
+	const ms = time.Millisecond
+	got := inAll([][]cost{{{1 * ms, 2 * ms}, {3 * ms, 4 * ms}}, {{10 * ms, 20 * ms}, {30 * ms, 40 * ms}}, {{100 * ms, 200 * ms}, {300 * ms, 400 * ms}}})
+	assert.Equal(t, []cost{{111 * ms, 222 * ms}, {333 * ms, 444 * ms}}, got)
+
+	var printed bytes.Buffer
+	printRow(&printed, "Vendor health", "Orders by outcome, in all", got)
+	assert.Equal(t, "Vendor health    Orders by outcome, in all                          111/  222 ms   333/  444 ms\n", printed.String())
 }
 
 // The blocks of a day are merged as Prometheus merges them, and hold all of it.
@@ -77,7 +90,7 @@ func TestRefused(t *testing.T) {
 		http.Error(w, "query timed out", http.StatusServiceUnavailable)
 	}))
 	defer server.Close()
-	_, _, err := timed(t.Context(), &monitoring.Prometheus{URL: server.URL}, "sum($vendor)", grid{}, "a")
+	_, err := timed(t.Context(), &monitoring.Prometheus{URL: server.URL}, "sum($vendor)", grid{}, "a")
 	require.EqualError(t, err, "sum(a): 503 Service Unavailable: query timed out\n")
 }
 

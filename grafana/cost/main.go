@@ -36,7 +36,7 @@ func main() {
 	flag.IntVar(&shop.callers, "callers", 20, "services that take orders and call vendors")
 	flag.IntVar(&shop.limit, "series", 2000, "the most series of one instrument: what is above is dropped, as the Collector's SDK does")
 	flag.DurationVar(&shop.scrape, "scrape", 15*time.Second, "between two samples of a series")
-	flag.BoolVar(&shop.customersOnly, "customers-only", false, "no test orders: as many series, and all of them count")
+	flag.BoolVar(&shop.customersOnly, "customers-only", false, "no test orders: as many series of each counter, and all of them count")
 	root := flag.String("root", "..", "the repository")
 	atMost := flag.Duration("at-most", 200*time.Millisecond, "how much processor time a query may take, over each of the ranges")
 	flag.Parse()
@@ -77,7 +77,7 @@ func run(ctx context.Context, print io.Writer, shop shop, root string, atMost ti
 	defer prometheus.Kill()
 
 	fmt.Fprintf(print, "Processor time of Prometheus a query / time to the answer, which depends on what else the machine does:\n")
-	fmt.Fprintf(print, "%-16s %-45s", "dashboard", "panel")
+	fmt.Fprintf(print, "%-16s %-48s", "dashboard", "panel")
 	for _, span := range spans {
 		fmt.Fprintf(print, " %14s", span)
 	}
@@ -89,22 +89,27 @@ func run(ctx context.Context, print io.Writer, shop shop, root string, atMost ti
 			return err
 		}
 		for _, panel := range board.Panels {
+			var queries [][]cost
 			for _, target := range panel.Targets {
 				if target.DataSource.Type != "prometheus" {
 					continue
 				}
-				fmt.Fprintf(print, "%-16s %-45s", board.Title, fmt.Sprintf("%.40s %s", panel.Title, target.RefID))
+				var each []cost
 				for _, span := range spans {
-					processor, answer, err := timed(ctx, prometheus, target.Expr, panel.grid(target, span, end, shop.scrape), board.vendor())
+					took, err := timed(ctx, prometheus, target.Expr, panel.grid(target, span, end, shop.scrape), board.vendor())
 					if err != nil {
 						return fmt.Errorf("%s, %s: %w", board.Title, panel.Title, err)
 					}
-					fmt.Fprintf(print, " %5d/%5d ms", processor.Milliseconds(), answer.Milliseconds())
-					if processor > atMost {
-						slow = append(slow, fmt.Sprintf("%s, %s %s, %s: %s", board.Title, panel.Title, target.RefID, span, processor.Round(time.Millisecond)))
+					each = append(each, took)
+					if took.processor > atMost {
+						slow = append(slow, fmt.Sprintf("%s, %s %s, %s: %s", board.Title, panel.Title, target.RefID, span, took.processor.Round(time.Millisecond)))
 					}
 				}
-				fmt.Fprintln(print)
+				printRow(print, board.Title, fmt.Sprintf("%.40s %s", panel.Title, target.RefID), each)
+				queries = append(queries, each)
+			}
+			if len(queries) > 1 {
+				printRow(print, board.Title, fmt.Sprintf("%.40s, in all", panel.Title), inAll(queries))
 			}
 		}
 	}
@@ -112,6 +117,29 @@ func run(ctx context.Context, print io.Writer, shop shop, root string, atMost ti
 		return fmt.Errorf("over %s:\n%s", atMost, strings.Join(slow, "\n"))
 	}
 	return nil
+}
+
+// cost is the processor time that Prometheus spends on a query, and the shortest time to an answer.
+type cost struct{ processor, answer time.Duration }
+
+// inAll is what queries take together, over each of the spans.
+func inAll(queries [][]cost) []cost {
+	sums := make([]cost, len(queries[0]))
+	for _, each := range queries {
+		for i, of := range each {
+			sums[i].processor += of.processor
+			sums[i].answer += of.answer
+		}
+	}
+	return sums
+}
+
+func printRow(print io.Writer, dashboard, what string, each []cost) {
+	fmt.Fprintf(print, "%-16s %-48s", dashboard, what)
+	for _, of := range each {
+		fmt.Fprintf(print, " %5d/%5d ms", of.processor.Milliseconds(), of.answer.Milliseconds())
+	}
+	fmt.Fprintln(print)
 }
 
 // spans are the ranges that are looked at: the dashboards' own, twice that, and all of the day.
@@ -183,10 +211,9 @@ func (p panel) grid(t target, span time.Duration, end time.Time, scrape time.Dur
 	return g
 }
 
-// timed asks ten times as Grafana does, all callers chosen. It returns the processor time that Prometheus spends on a
-// query, collecting garbage included, and the shortest time to an answer. On a machine that does nothing else an answer
-// takes no longer than its processor time.
-func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, at grid, vendor string) (processor, answer time.Duration, err error) {
+// timed asks ten times as Grafana does, all callers chosen. The processor time of a query includes the collecting of
+// garbage. On a machine that does nothing else an answer takes no longer than its processor time.
+func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, at grid, vendor string) (cost, error) {
 	expr = strings.NewReplacer(
 		"$__rate_interval", at.rateInterval.String(), "$__range", at.span.String(),
 		"$vendor", vendor, "$latency_vendor", vendorName(0), "$caller", ".+", "$synthetic", "no",
@@ -199,20 +226,21 @@ func timed(ctx context.Context, prometheus *monitoring.Prometheus, expr string, 
 	}.Encode()
 	before, err := processorTime(ctx, prometheus)
 	if err != nil {
-		return 0, 0, err
+		return cost{}, err
 	}
 	const times = 10
+	var answer time.Duration
 	for i := range times {
 		began := time.Now()
 		if err := get(ctx, address, io.Discard); err != nil {
-			return 0, 0, fmt.Errorf("%s: %w", expr, err)
+			return cost{}, fmt.Errorf("%s: %w", expr, err)
 		}
 		if took := time.Since(began); i == 0 || took < answer {
 			answer = took
 		}
 	}
 	after, err := processorTime(ctx, prometheus)
-	return (after - before) / times, answer, err
+	return cost{(after - before) / times, answer}, err
 }
 
 // processorTime is what the process has used since its start.

@@ -27,7 +27,9 @@ func TestFigures(t *testing.T) {
 		good  = `vendor_orders_total{vendor_outcome="success", vendor_caller="shop"`
 
 		ownFailure = `vendor_orders_total{vendor_outcome="own_failure", vendor_caller="shop", vendor_signal="logs"} 0+1x90`
+		ofSpans    = `"success", vendor_caller="shop", vendor_signal="traces"`
 	)
+	failedCall := strings.NewReplacer("vendor_orders_total", "vendor_calls_total", `"vendor_failure"`, `"failure"`).Replace(blame)
 	health, incident := vendorHealth(), vendorIncident()
 	for _, c := range []struct {
 		name   string
@@ -83,19 +85,45 @@ func TestFigures(t *testing.T) {
 				`{vendor_failure_reason="rejected", vendor_name="a"} 4, {vendor_failure_reason="slow", vendor_name="a"} 4, ` +
 				`{vendor_failure_reason="throttled", vendor_name="a"} 4, {vendor_failure_reason="timeout", vendor_name="a"} 4, ` +
 				`{vendor_failure_reason="unauthorized", vendor_name="a"} 4, {vendor_failure_reason="unreachable", vendor_name="a"} 4`},
-		{name: "by outcome: six fail at once, two seem to go well", panel: panelOf(health, panelOrders),
+		{name: "by outcome: six reasons in one, slow and bad_response in the other", panel: panelOf(health, panelOrders),
 			series: everyReason(blame) + ownFailure,
 			want:   `{vendor_outcome="own_failure"} 4, {vendor_outcome="vendor_failure"} 24, {vendor_outcome="vendor_failure"} 8`},
 		{name: "one order that spans and lines give different reasons is one", panel: panelOf(health, panelOrders),
 			series: blame + `, vendor_signal="logs"} 0+1x90` + "\n" + strings.Replace(blame, `"error"`, `"unauthorized"`, 1) + `, vendor_signal="traces"} 0+1x90`,
 			want:   `{vendor_outcome="vendor_failure"} 4`},
+		{name: "but for slow, which spans alone tell: it is under both", panel: panelOf(health, panelOrders),
+			series: blame + `, vendor_signal="logs"} 0+1x90` + "\n" + strings.Replace(blame, `"error"`, `"slow"`, 1) + `, vendor_signal="traces"} 0+1x90`,
+			want:   `{vendor_outcome="vendor_failure"} 4, {vendor_outcome="vendor_failure"} 4`},
 		{name: "and of an incident all of them are", panel: panelOf(incident, panelIncidentOrders),
 			series: blame + `, vendor_signal="logs"} 0+1x90` + "\n" + strings.Replace(blame, `"error"`, `"slow"`, 1) + `, vendor_signal="traces"} 0+1x90`,
 			want:   `{vendor_outcome="vendor_failure"} 4`},
 		{name: "a failed call for each reason", panel: panelOf(incident, panelIncidentCalls),
-			series: strings.NewReplacer("vendor_orders_total", "vendor_calls_total", `"vendor_failure"`, `"failure"`).Replace(everyReason(blame)),
+			series: everyReason(failedCall),
 			want: `{vendor_failure_reason="bad_response"} 4, {vendor_failure_reason="error"} 4, {vendor_failure_reason="rejected"} 4, {vendor_failure_reason="slow"} 4, ` +
 				`{vendor_failure_reason="throttled"} 4, {vendor_failure_reason="timeout"} 4, {vendor_failure_reason="unauthorized"} 4, {vendor_failure_reason="unreachable"} 4`},
+		{name: "one call that spans and lines give different reasons is under both", panel: panelOf(health, panelCallFailures),
+			series: failedCall + `, vendor_signal="logs"} 0+1x90` + "\n" + strings.Replace(failedCall, `"error"`, `"slow"`, 1) + `, vendor_signal="traces"} 0+1x90`,
+			want:   `{vendor_failure_reason="error", vendor_name="a"} 4, {vendor_failure_reason="slow", vendor_name="a"} 4`},
+		{name: "of an incident, too", panel: panelOf(incident, panelIncidentCalls),
+			series: failedCall + `, vendor_signal="logs"} 0+1x90` + "\n" + strings.Replace(failedCall, `"error"`, `"slow"`, 1) + `, vendor_signal="traces"} 0+1x90`,
+			want:   `{vendor_failure_reason="error"} 4, {vendor_failure_reason="slow"} 4`},
+
+		{name: "the mean of two callers' calls is that of all, not of their means", panel: panelOf(health, panelMeanLatency),
+			series: took("a", `"success", vendor_caller="shop", vendor_signal="traces"`, "0+6x90", "0+1x90") +
+				took("a", `"success", vendor_caller="kiosk", vendor_signal="traces"`, "0+3x90", "0+2x90"), want: `{vendor_name="a"} 3`},
+		{name: "the slowest vendor comes first", panel: panelOf(health, panelMeanLatency),
+			series: took("a", ofSpans, "0+1x90", "0+1x90") + took("b", ofSpans, "0+8x90", "0+1x90") + took("c", ofSpans, "0+3x90", "0+1x90"),
+			want:   `{vendor_name="b"} 8, {vendor_name="c"} 3, {vendor_name="a"} 1`},
+		{name: "what was slow before the 15 minutes is past", panel: panelOf(health, panelMeanLatency),
+			series: took("a", ofSpans, "0+60x20 1201+1x69", "0+1x90"), want: `{vendor_name="a"} 1`},
+		{name: "failed calls, test orders' and what lines tell are left out of it", panel: panelOf(health, panelMeanLatency),
+			series: took("a", ofSpans, "0+2x90", "0+1x90") + took("a", strings.Replace(ofSpans, "success", "failure", 1), "0+30x90", "0+1x90") +
+				took("a", ofSpans+`, user_agent_synthetic_type="test"`, "0+30x90", "0+1x90") + took("a", strings.Replace(ofSpans, "traces", "logs", 1), "0+30x90", "0+1x90"),
+			want: `{vendor_name="a"} 2`},
+		{name: "test orders' are added on demand", panel: panelOf(health, panelMeanLatency), choice: "synthetic=.+",
+			series: took("a", ofSpans, "0+2x90", "0+1x90") + took("a", ofSpans+`, user_agent_synthetic_type="test"`, "0+4x90", "0+1x90"), want: `{vendor_name="a"} 3`},
+		{name: "no call is no mean", panel: panelOf(health, panelMeanLatency),
+			series: took("a", ofSpans, "0+2x10 20x80", "0+1x10 10x80"), want: ``},
 
 		{name: "a good test order a minute ago", panel: panelOf(health, panelLastGoodOrder),
 			series: `probe_last_success_time_seconds{probe_name="test_order", vendor_name="a"} 1140x90`, want: `{probe_name="test_order"} 60`},
@@ -149,7 +177,9 @@ func TestFigures(t *testing.T) {
 					got = append(got, strings.TrimPrefix(fmt.Sprintf("%s %.6g", sample.Metric, sample.F), "{} "))
 				}
 			}
-			slices.Sort(got)
+			if !strings.HasPrefix(c.panel.Targets[0].Expr, "sort_desc(") {
+				slices.Sort(got)
+			}
 			assert.Equal(t, c.want, strings.Join(got, ", "))
 		})
 	}
@@ -162,6 +192,12 @@ func everyReason(blame string) string {
 		all.WriteString(strings.Replace(blame, `"error"`, strconv.Quote(why), 1) + `, vendor_signal="logs"} 0+1x90` + "\n")
 	}
 	return all.String()
+}
+
+// took are the seconds that a vendor's calls of an outcome took, and how many there were.
+func took(vendor, outcome, seconds, calls string) string {
+	return fmt.Sprintf("vendor_call_duration_seconds_sum{vendor_name=%[1]q, vendor_outcome=%[2]s} %[3]s\nvendor_call_duration_seconds_count{vendor_name=%[1]q, vendor_outcome=%[2]s} %[4]s\n",
+		vendor, outcome, seconds, calls)
 }
 
 // The sides that panels tell apart are those of the playbook's table.

@@ -85,7 +85,7 @@ func vendorHealth() Dashboard {
 				noData("no test order is placed: see the test_order receiver").
 				at(panelTestOrder, 12, 6, 12, 6),
 
-			coloredBars("Orders by outcome", "Orders a minute: success, broken by the vendor, broken by ourselves, or rejected with a 4xx. Each by the signal that tells of more. With several vendors, orders that no vendor broke are everybody's.",
+			coloredBars("Orders by outcome", "Orders a minute: success, broken by the vendor, broken by ourselves, or rejected with a 4xx. Each by the signal that tells of more. With several vendors, orders that no vendor broke are everybody's. An order that is slow by its spans, or bad_response by one signal alone, and something else by the other is under both kinds of vendor_failure.",
 				"suffix: orders/min", byOutcome()...).
 				at(panelOrders, 0, 12, 12, 8),
 			coloredBars("Whose fault: failures by reason", "Failed orders a minute. Red is the vendor's, orange the vendor's or the network's between. Blue is ours to mend: credentials (unauthorized), too many calls (throttled). Yellow is this request's doing. Purple, \"ourselves\", failed with no sign of a vendor. Where spans and log lines give different reasons, an order is under both.",
@@ -94,7 +94,7 @@ func vendorHealth() Dashboard {
 					coloredQuery{query{perMinute("vendor_orders_total", "", ofOrders+`, vendor_outcome="own_failure"`), "ourselves"}, Color{"fixed", "purple"}})...).
 				at(panelWhoseFault, 12, 12, 12, 8),
 
-			coloredBars("Call failures by reason", "Failed requests to vendors a minute, in the colors of whose fault they are. A retried call is two calls and one order, so this sees what retries hide from customers.",
+			coloredBars("Call failures by reason", "Failed requests to vendors a minute, in the colors of whose fault they are. A retried call is two calls and one order, so this sees what retries hide from customers. A call to which spans and log lines give different reasons is under both.",
 				"suffix: calls/min",
 				bySide("vendor_calls_total", "vendor_name, ", ofCalls+`, vendor_outcome="failure"`, "{{vendor_name}}: {{vendor_failure_reason}}")...).
 				at(panelCallFailures, 0, 20, 8, 8),
@@ -123,6 +123,7 @@ func vendorHealth() Dashboard {
 			withDecimals(shares("Mean call latency of the last 15 minutes", "Of the requests that succeeded, by vendor: who of them is slow. Of the 15 minutes before the end of the time range. Told by spans alone.", "s",
 				query{`sort_desc(sum by (vendor_name) (rate(vendor_call_duration_seconds_sum{` + ofCalls + `, vendor_signal="traces", vendor_outcome="success"}[15m]))` +
 					` / (sum by (vendor_name) (rate(vendor_call_duration_seconds_count{` + ofCalls + `, vendor_signal="traces", vendor_outcome="success"}[15m])) > 0))`, "{{vendor_name}}"}), 2).
+				noData("no call succeeded in them").
 				at(panelMeanLatency, 0, 36, 8, 8),
 			graph("Own failures and rejected orders: is it us", "Orders a minute that failed with no sign of a vendor, and that we answered with a 4xx. A surge of rejected ones can be a broken user table, which shows as 401s.",
 				"suffix: orders/min", lines,

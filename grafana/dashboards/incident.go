@@ -105,7 +105,7 @@ func vendorIncident() Dashboard {
 				noData("none failed").at(panelReasons, 0, 14, 6, 8),
 			coloredBars("Orders by outcome", "Orders a minute, each outcome by the signal that tells of more of it.", "suffix: orders/min", byOutcomeOfOne()...).
 				at(panelIncidentOrders, 6, 14, 9, 8),
-			coloredBars("Call failures by reason", "Failed requests to the vendor a minute. Red is the vendor's, orange the vendor's or the network's between, blue ours to mend, yellow the request's doing.", "suffix: calls/min",
+			coloredBars("Call failures by reason", "Failed requests to the vendor a minute. Red is the vendor's, orange the vendor's or the network's between, blue ours to mend, yellow the request's doing. A call to which spans and log lines give different reasons is under both.", "suffix: calls/min",
 				bySide("vendor_calls_total", "", ofThis+`, vendor_outcome="failure"`, "{{vendor_failure_reason}}")...).
 				at(panelIncidentCalls, 15, 14, 9, 8),
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -99,10 +100,10 @@ func lint(t *testing.T, d Dashboard, known *declared.Declaration, uids map[strin
 			fault("a link to %s", address)
 		}
 	}
-	promQL := func(target Target) {
+	promQL := func(target Target, title string) {
 		use(target.Expr)
 		use(target.Interval)
-		for _, problem := range lintPromQL(target, known) {
+		for _, problem := range lintPromQL(target, title, known) {
 			fault("%s", problem)
 		}
 	}
@@ -120,7 +121,7 @@ func lint(t *testing.T, d Dashboard, known *declared.Declaration, uids map[strin
 				fault("%s is not label_values(series, label)", expr)
 				continue
 			}
-			promQL(Target{Expr: parts[1], LegendFormat: "{{" + parts[2] + "}}"})
+			promQL(Target{Expr: parts[1], LegendFormat: "{{" + parts[2] + "}}"}, v.Label)
 		}
 	}
 	for _, l := range d.Links {
@@ -139,7 +140,7 @@ func lint(t *testing.T, d Dashboard, known *declared.Declaration, uids map[strin
 		source(&a.DataSource)
 		source(&a.Target.DataSource)
 		a.Target.LegendFormat = a.TitleFormat + a.TextFormat + "{{" + a.TagKeys + "}}"
-		promQL(a.Target)
+		promQL(a.Target, a.Name)
 	}
 	ids := map[int]bool{}
 	for i, p := range d.Panels {
@@ -192,7 +193,7 @@ func lint(t *testing.T, d Dashboard, known *declared.Declaration, uids map[strin
 				if target.Instant == target.Range {
 					fault("target %s has to be either instant or of a range", target.RefID)
 				}
-				promQL(target)
+				promQL(target, p.Title)
 			case target.Expr == "" && target.Query == "":
 				fault("target %s asks for nothing", target.RefID)
 			default:
@@ -261,7 +262,8 @@ func isTag(known *declared.Declaration, tag string) bool {
 	})
 }
 
-func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
+// lintPromQL says what is wrong with a query of what has the title.
+func lintPromQL(target Target, title string, known *declared.Declaration) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	expression := strings.NewReplacer("$__rate_interval", rateInterval.String(), "$__range", timeRange.String(), "$__interval", time.Minute.String()).Replace(target.Expr)
 	found, err := known.Series().Labels(expression)
@@ -285,12 +287,19 @@ func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
 				if ok && slices.Contains([]string{"rate", "irate", "increase", "delta"}, e.Func.Name) {
 					of := matrix[0].(*parser.MatrixSelector).Range
 					stepped := slices.ContainsFunc(path, func(n parser.Node) bool { _, ok := n.(*parser.SubqueryExpr); return ok })
-					// How long $__rate_interval is, for the one point that a figure has, is for nobody to know.
-					if stepped && of == rateInterval {
-						fault("%s: over $__rate_interval within a subquery", e)
-					}
-					// A figure may be of a window before the end. Of the points of a graph it would leave out what is between.
-					if !stepped && of != rateInterval && of != timeRange && !target.Instant {
+					window := lastWindow(title)
+					switch {
+					case stepped:
+						// How long $__rate_interval is, for the one point that a figure has, is for nobody to know.
+						if of == rateInterval {
+							fault("%s: over $__rate_interval within a subquery", e)
+						}
+					case window != 0 && target.Instant:
+						if of != window {
+							fault("%s: not over the last %s, which the title tells of", e, window)
+						}
+					// A graph of such windows would leave out what is between its points; a figure would not say of when it is.
+					case of != rateInterval && of != timeRange:
 						fault("%s: neither over $__rate_interval nor $__range", e)
 					}
 				}
@@ -320,6 +329,18 @@ func lintPromQL(target Target, known *declared.Declaration) (faults []string) {
 	})
 	return faults
 }
+
+// lastWindow is how long before the end a title says that its figures begin, or 0 where it does not.
+func lastWindow(title string) time.Duration {
+	told := lastMinutes.FindStringSubmatch(title)
+	if told == nil {
+		return 0
+	}
+	minutes, _ := strconv.Atoi(told[1])
+	return time.Duration(minutes) * time.Minute
+}
+
+var lastMinutes = regexp.MustCompile(` of the last (\d+) minutes$`)
 
 // addsSignals tells whether series of both signals are added: they are not where the signal is matched or kept.
 func addsSignals(sum *parser.AggregateExpr, known *declared.Declaration) bool {
@@ -417,8 +438,19 @@ func TestLintFinds(t *testing.T) {
 		{"no component declares such a metric", expr("vendor_errors_total")},
 		{"no component declares a label vendor", expr(`vendor_outage{vendor="x"}`)},
 		{"there is no variable vendors", expr(`vendor_outage{vendor_name=~"$vendors"}`)},
+		{"neither over $__rate_interval nor $__range", expr(`rate(vendor_outages_total[5m])`)},
 		{"neither over $__rate_interval nor $__range", func(d *Dashboard) {
-			d.Panels[6].Targets[0].Expr, d.Panels[6].Targets[0].LegendFormat = `rate(vendor_outages_total[5m])`, ""
+			graph := &d.Panels[6]
+			graph.Title += " of the last 5 minutes"
+			graph.Targets[0].Expr, graph.Targets[0].LegendFormat = `rate(vendor_outages_total[5m])`, ""
+		}},
+		{"not over the last 15m0s, which the title tells of", func(d *Dashboard) {
+			expr(`rate(vendor_outages_total[5m])`)(d)
+			d.Panels[0].Title += " of the last 15 minutes"
+		}},
+		{"not over the last 15m0s, which the title tells of", func(d *Dashboard) {
+			expr(`rate(vendor_outages_total[$__range])`)(d)
+			d.Panels[0].Title += " of the last 15 minutes"
 		}},
 		{"over $__rate_interval within a subquery", expr(`max_over_time(rate(vendor_outages_total[$__rate_interval])[$__range:1m])`)},
 		{"it adds signals", expr(`sum(rate(vendor_orders_total[$__rate_interval]))`)},

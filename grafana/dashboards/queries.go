@@ -42,8 +42,9 @@ func bySide(counter, by, selector, legend string) []coloredQuery {
 }
 
 // byOutcome are the orders a minute, a query an outcome. Those that vendors broke are asked for with two, as a large shop's
-// are too many for one (make dashboards-cost). Spans and log lines may give one failure different reasons, and it must not
-// count under both: together are the reasons that both can give. Spans alone tell slow, and hardly ever bad_response.
+// are too many for one (make dashboards-cost). Spans and log lines may give one failure different reasons: together are the
+// reasons that both signals can give to one failure, so that it counts once. One that is slow by its spans, or bad_response
+// by one signal alone, and something else by the other stands under both.
 func byOutcome() []coloredQuery {
 	const quiet = "slow|bad_response"
 	return []coloredQuery{

@@ -83,7 +83,7 @@ Loki lines, 1 in 10 requests an order, 100 vendors: 100 vendors x 20 URLs and 20
 	}
 	for _, row := range []string{
 		`spans that 2 goroutines do while one does one, by the clock, on \d+ processors\| +\d+\.\d\d\| +≥ 1\.8, (reached|missed)\|`,
-		`the same of the bare loop, whose goroutines share nothing\| +\d+\.\d\d\| +\|`,
+		`the same of the bare loop, which judges and counts nothing\| +\d+\.\d\d\| +\|`,
 		`processor time of a span while 2 goroutines do them, to that of one\| +\d+\.\d\d\| +\|`,
 		`start-up with 2,000 URLs of 100 vendors, by the clock\| +\d+\.\d ms\| +≤ 50 ms, (reached|missed)\|`,
 		`memory with limits\.traces at its default full, ` + full[0].of + `\| +([3-9]|1\d)\.\d MB\| +≤ 20 MB, reached\|`,

@@ -43,7 +43,7 @@ func (b *bench) figures(to io.Writer, rounds int) error {
 	table := newTable(to)
 	fmt.Fprintf(table, "vendor_failure\tmeasured\taim\t\n")
 	fmt.Fprintf(table, "spans that 2 goroutines do while one does one, by the clock, on %d processors\t%.2f\t%s\t\n", runtime.GOMAXPROCS(0), faster, atLeast(1.8, faster))
-	fmt.Fprintf(table, "the same of the bare loop, whose goroutines share nothing\t%.2f\t\t\n", ratio(bare[1][1:], bare[2][1:]))
+	fmt.Fprintf(table, "the same of the bare loop, which judges and counts nothing\t%.2f\t\t\n", ratio(bare[1][1:], bare[2][1:]))
 	fmt.Fprintf(table, "processor time of a span while 2 goroutines do them, to that of one\t%.2f\t\t\n", median(dearer[1:]))
 	fmt.Fprintf(table, "start-up with 2,000 URLs of 100 vendors, by the clock\t%.1f ms\t%s\t\n", median(start[1:]), atMost(50, median(start[1:]), " ms"))
 	for _, f := range full {
@@ -116,7 +116,7 @@ type fill struct {
 var full = []fill{
 	{"a failed call in each trace", vendorFailure, failedCall},
 	{"in each an order that still waits for its vendor's call", vendorFailure + "settle: 1m\n", failedOrder},
-	{"with discover, in each a call to a host that no order has called yet", vendorFailure + "discover: {}\n", strangersCall},
+	{"with discover, in each a call to one host that no order has called yet", vendorFailure + "discover: {}\n", strangersCall},
 }
 
 // remembered returns by how many megabytes the heap grows when as many traces are remembered as may be.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -335,6 +337,66 @@ func TestStrangersAreBounded(t *testing.T) {
 	assert.Equal(t, maxStrangers-32, calls["_other"])
 	assert.Len(t, h.said("calls to external hosts are forgotten"), 1)
 	assert.Equal(t, map[string]int{"": 9 * maxStrangers}, h.counts(t, "otelcol_processor_vendor_failure_forgotten_calls"))
+}
+
+// TestStrangersAreClaimed: each by its order, in order of arrival, and then it waits no more. One without a trace id waits
+// for none.
+func TestStrangersAreClaimed(t *testing.T) {
+	cfg := discoveringConfig()
+	cfg.Discover.MaxVendors = 1
+	h := start(t, cfg)
+	send := func(trace byte, kind ptrace.SpanKind, attributes []any) {
+		td := ptrace.NewTraces()
+		addSpan(td, trace, kind, attributes)
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	}
+	const traces = 10
+	for n := range byte(traces) {
+		send(n+1, client, []any{"url.full", "https://first.example.com/"})
+		send(n+1, client, []any{"url.full", "https://second.example.com/"})
+	}
+	for range 2 * maxStrangers {
+		send(0, client, []any{"url.full", "https://third.example.com/"})
+	}
+	waiting := func() int { return h.traces.(*tracesProcessor).watch.memory.strangers }
+	assert.Equal(t, 2*traces, waiting())
+	for n := range byte(traces) {
+		send(n+1, server, orderSpan(200))
+	}
+	assert.Zero(t, waiting())
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"first.example.com": traces, "_other": traces}, h.counts(t, "vendor.calls", "vendor.name"))
+	assert.Empty(t, h.said("are forgotten"))
+}
+
+// TestDiscoveredNamesAreText: of a name that is not UTF-8 neither OTLP nor Prometheus would take any metric at all.
+func TestDiscoveredNamesAreText(t *testing.T) {
+	h := start(t, discoveringConfig())
+	for n, attributes := range [][]any{
+		{"url.full", "https://\xff.example.com/"},
+		{"url.full", "https://pay.example.com/", "service.peer.name", "\xffpay"},
+		{"url.full", "https://" + strings.Repeat("a", maxHost) + ".example.com/"},
+		{"url.full", "https://tax.example.com/", "service.peer.name", strings.Repeat("x", 2*maxName)},
+	} {
+		td := ptrace.NewTraces()
+		addSpan(td, byte(n+1), client, attributes)
+		td.ResourceSpans().At(0).Resource().Attributes().PutStr("service.name", "\xffshop"+strings.Repeat(" ", 2*maxName))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+		for _, r := range h.traces.(*tracesProcessor).watch.memory.young {
+			for s := range r.unclaimed() {
+				assert.LessOrEqual(t, len(s.name.Value()), maxName)
+				assert.LessOrEqual(t, len(s.service.Value()), maxName+len("\uFFFD"))
+			}
+		}
+		td = ptrace.NewTraces()
+		addSpan(td, byte(n+1), server, orderSpan(200))
+		require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+	}
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"\uFFFD.example.com": 1, "\uFFFDpay": 1, strings.Repeat("x", maxName): 1}, h.counts(t, "vendor.calls", "vendor.name"))
+	for caller := range h.counts(t, "vendor.calls", "vendor.caller") {
+		assert.Truef(t, utf8.ValidString(caller), "%q", caller)
+	}
 }
 
 // BenchmarkDiscovery tells what a call to an external host costs that is made for no order, without discovery and with.

@@ -103,11 +103,7 @@ func (l *label) match(record plog.LogRecord, resource pcommon.Resource) *candida
 	if found == nil || !found.also {
 		return found
 	}
-	having := &candidates{endpoints: having(found.endpoints, record, resource), vendors: having(found.vendors, record, resource)}
-	if len(having.endpoints) == 0 && len(having.vendors) == 0 {
-		return nil
-	}
-	return having
+	return &candidates{endpoints: having(found.endpoints, record, resource), vendors: having(found.vendors, record, resource)}
 }
 
 // having returns the candidates whose further attributes a record has.

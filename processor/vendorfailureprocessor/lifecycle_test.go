@@ -136,6 +136,8 @@ func TestShutdownAmidConsume(t *testing.T) {
 		wg.Wait()
 		assert.Equal(t, map[string]int{"traces/own_failure": senders * requests, "logs/success": senders * requests},
 			h.counts(t, "vendor.orders", "vendor.signal", "vendor.outcome"))
+		assert.Equal(t, map[string]int{"traces/order": senders * requests, "logs/order": senders * requests},
+			h.counts(t, "vendor.records", "vendor.signal", "vendor.role"))
 		assert.Equal(t, senders*requests, h.spans.SpanCount())
 		assert.Equal(t, senders*requests, h.lines.LogRecordCount())
 		require.NoError(t, h.tel.Shutdown(context.Background()))

@@ -263,3 +263,30 @@ func TestCallerOfARecord(t *testing.T) {
 		})
 	}
 }
+
+// TestSharedLabels: who asks for more than the label that others have too is asked by what else a record has, whichever of
+// them comes first; and a record with the labels of an order and of a call is one order.
+func TestSharedLabels(t *testing.T) {
+	far := VendorConfig{Name: "far", Calls: CallsConfig{Logs: CallLogsConfig{Attributes: map[string][]string{"kind": {"call"}}}}}
+	near := VendorConfig{Name: "near", Calls: CallsConfig{Logs: CallLogsConfig{Attributes: map[string][]string{"kind": {"call"}, "zone": {"eu"}}}}}
+	for _, vendors := range [][]VendorConfig{{near, far}, {far, near}} {
+		cfg := pizzaConfig()
+		cfg.Vendors = vendors
+		h := start(t, cfg)
+		ld := plog.NewLogs()
+		addRecord(ld, `{"statusCode":500}`, "kind", "call", "zone", "us")
+		require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+		h.shutdown(t)
+		assert.Equal(t, map[string]int{"far": 1}, h.counts(t, "vendor.calls", "vendor.name"))
+	}
+
+	cfg := pizzaConfig()
+	cfg.Vendors[0].Calls.Logs.Attributes = map[string][]string{"zone": {"call"}}
+	h := start(t, cfg)
+	ld := plog.NewLogs()
+	addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":500}`, "type", "http", "zone", "call")
+	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
+	assert.Empty(t, h.counts(t, "vendor.calls", "vendor.name"))
+}

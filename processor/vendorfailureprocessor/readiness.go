@@ -49,6 +49,7 @@ type readiness struct {
 	records metric.Int64Counter
 	options [signalCount][roleCount][]metric.AddOption
 	passed  [signalCount][roleCount]atomic.Int64 // and not told yet
+	ended   atomic.Bool                          // nobody tells from now on
 
 	orders, calls [signalCount][]*subject // by index of endpoint and vendor; nil where none is to be expected
 	unseen        [signalCount]atomic.Int32
@@ -101,6 +102,15 @@ func (r *readiness) count(b *batch) {
 			r.passed[b.records.signal][as].Add(int64(n))
 		}
 	}
+	if r.ended.Load() {
+		r.tell()
+	}
+}
+
+// end tells the last, and lets what still comes be told as it comes.
+func (r *readiness) end() {
+	r.ended.Store(true)
+	r.tell()
 }
 
 // tell tells the SDK what passed since the last time.

@@ -128,7 +128,7 @@ func (w *watch) halt() error {
 	close(w.stop)
 	<-w.stopped
 	<-w.readiness.stopped
-	w.readiness.tell()
+	w.readiness.end()
 	w.count(time.Now(), nil, w.memory.close())
 	return w.announcer.close()
 }

@@ -39,6 +39,7 @@ func TestRun(t *testing.T) {
 	// Several queries of a panel are told together, too, below them; one alone is not told twice.
 	assert.Regexp(t, `\nVendor health +Orders by outcome E .*\nVendor health +Orders by outcome, in all( +\d+/ +\d+ ms){3}\nVendor health +Whose fault`, printed.String())
 	assert.NotContains(t, printed.String(), "Orders lost, in all")
+	assert.Contains(t, printed.String(), "Own failures and rejected orders: is it, in all ") // a title that is cut
 
 	err := run(t.Context(), &printed, small, root, -1)
 	require.ErrorContains(t, err, "over -1ns:\nVendor health, Is anything broken now A, 3h0m0s: ")

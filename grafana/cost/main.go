@@ -109,7 +109,7 @@ func run(ctx context.Context, print io.Writer, shop shop, root string, atMost ti
 				queries = append(queries, each)
 			}
 			if len(queries) > 1 {
-				printRow(print, board.Title, fmt.Sprintf("%.40s, in all", panel.Title), inAll(queries))
+				printRow(print, board.Title, strings.TrimSpace(fmt.Sprintf("%.40s", panel.Title))+", in all", inAll(queries))
 			}
 		}
 	}

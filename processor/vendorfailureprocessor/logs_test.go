@@ -290,3 +290,17 @@ func TestSharedLabels(t *testing.T) {
 	assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
 	assert.Empty(t, h.counts(t, "vendor.calls", "vendor.name"))
 }
+
+// TestLabelOfAResource: a label may stand on the resource, as some shippers have it. A record's own comes first.
+func TestLabelOfAResource(t *testing.T) {
+	h := start(t, pizzaConfig())
+	ld := plog.NewLogs()
+	addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":500}`)
+	addRecord(ld, `{"statusCode":500}`, "type", "factory")
+	addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":500}`, "type", "db")
+	ld.ResourceLogs().At(0).Resource().Attributes().PutStr("type", "http")
+	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
+	h.shutdown(t)
+	assert.Equal(t, map[string]int{"own_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
+	assert.Equal(t, map[string]int{"pizza-factory": 1}, h.counts(t, "vendor.calls", "vendor.name"))
+}

@@ -64,6 +64,48 @@ func all(t *testing.T) []string {
 	return names
 }
 
+// TestSnippets: what README and docs give to copy is right once it has what it leaves out, and wrong with a wrong value in it.
+func TestSnippets(t *testing.T) {
+	const leftOut = `
+receivers: {otlp: {protocols: {grpc: {}}}, loki: {protocols: {http: {}}}}
+processors: {memory_limiter: {check_interval: 1s, limit_mib: 256}}
+`
+	t.Setenv("OTLP_ENDPOINT", "https://otlp.example.com")
+	write := func(t *testing.T, text string) string {
+		path := filepath.Join(t.TempDir(), "snippet.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	snippet := func(t *testing.T, name string) string {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		require.NoError(t, err)
+		_, rest, ok := strings.Cut(string(text), "\n```yaml\n")
+		require.True(t, ok)
+		yaml, _, ok := strings.Cut(rest, "\n```\n")
+		require.True(t, ok)
+		return yaml
+	}
+	for _, tc := range []struct{ of, over string }{
+		{of: "README.md"},
+		{of: "docs/configuration.md"},
+		{of: "docs/test-order.md", over: "README.md"},
+	} {
+		t.Run(tc.of, func(t *testing.T) {
+			configs := []string{write(t, leftOut)}
+			if tc.over != "" {
+				configs = append(configs, write(t, snippet(t, tc.over)))
+			}
+			text := snippet(t, tc.of)
+			output, ok := validate(t, append(configs, write(t, text))...)
+			assert.True(t, ok, output)
+			broken := strings.Replace(text, "sizer: bytes", "sizer: bits", 1)
+			require.NotEqual(t, text, broken)
+			output, ok = validate(t, append(configs, write(t, broken))...)
+			assert.False(t, ok, output)
+		})
+	}
+}
+
 func TestValid(t *testing.T) {
 	for _, name := range all(t) {
 		t.Run(name, func(t *testing.T) {

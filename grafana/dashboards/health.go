@@ -86,7 +86,7 @@ func vendorHealth() Dashboard {
 				at(panelTestOrder, 12, 6, 12, 6),
 
 			coloredBars("Orders by outcome", "Orders a minute: success, broken by the vendor, broken by ourselves, or rejected with a 4xx. Each by the signal that tells of more. With several vendors, orders that no vendor broke are everybody's. An order that is slow by its spans, or bad_response by one signal alone, and something else by the other is under both kinds of vendor_failure.",
-				"suffix: orders/min", byOutcome()...).
+				"suffix: orders/min", byOutcome(brokenByAny()...)...).
 				at(panelOrders, 0, 12, 12, 8),
 			coloredBars("Whose fault: failures by reason", "Failed orders a minute. Red is the vendor's, orange the vendor's or the network's between. Blue is ours to mend: credentials (unauthorized), too many calls (throttled). Yellow is this request's doing. Purple, \"ourselves\", failed with no sign of a vendor. Where spans and log lines give different reasons, an order is under both.",
 				"suffix: orders/min", append(

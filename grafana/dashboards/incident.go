@@ -103,7 +103,7 @@ func vendorIncident() Dashboard {
 			shares("Reasons", "Failed orders of the time range by reason, to a few: increase() estimates. The line of the outage below has them exactly.", "none",
 				query{inRange("vendor_orders_total", "vendor_failure_reason, ", ofThis+`, vendor_outcome="vendor_failure"`) + ` > 0`, "{{vendor_failure_reason}}"}).
 				noData("none failed").at(panelReasons, 0, 14, 6, 8),
-			coloredBars("Orders by outcome", "Orders a minute, each outcome by the signal that tells of more of it.", "suffix: orders/min", byOutcomeOfOne()...).
+			coloredBars("Orders by outcome", "Orders a minute, each outcome by the signal that tells of more of it.", "suffix: orders/min", byOutcome(brokenByOne()...)...).
 				at(panelIncidentOrders, 6, 14, 9, 8),
 			coloredBars("Call failures by reason", "Failed requests to the vendor a minute. Red is the vendor's, orange the vendor's or the network's between, blue ours to mend, yellow the request's doing. A call to which spans and log lines give different reasons is under both.", "suffix: calls/min",
 				bySide("vendor_calls_total", "", ofThis+`, vendor_outcome="failure"`, "{{vendor_failure_reason}}")...).

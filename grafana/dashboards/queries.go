@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // What panels select by the variables. With several vendors an order that no vendor broke has no vendor_name; "|" keeps
 // it beside the chosen vendors'.
@@ -41,28 +44,28 @@ func bySide(counter, by, selector, legend string) []coloredQuery {
 	return all
 }
 
-// byOutcome are the orders a minute, a query an outcome. Those that vendors broke are asked for with two, as a large shop's
-// are too many for one (make dashboards-cost). Spans and log lines may give one failure different reasons: together are the
-// reasons that both signals can give to one failure, so that it counts once. One that is slow by its spans, or bad_response
-// by one signal alone, and something else by the other stands under both.
-func byOutcome() []coloredQuery {
-	const quiet = "slow|bad_response"
-	return []coloredQuery{
-		ended("success", "", "success", "green"),
-		ended("vendor_failure", `, vendor_failure_reason!~"`+quiet+`"`, "vendor_failure", "red"),
-		ended("vendor_failure", `, vendor_failure_reason=~"`+quiet+`"`, "vendor_failure: slow, bad_response", "dark-red"),
-		ended("own_failure", "", "own_failure", "purple"),
-		ended("rejected", "", "rejected", "yellow"),
-	}
+// byOutcome are the orders a minute, a query an outcome; of those that vendors broke as given.
+func byOutcome(broken ...coloredQuery) []coloredQuery {
+	return slices.Concat(
+		[]coloredQuery{ended("success", "", "success", "green")},
+		broken,
+		[]coloredQuery{ended("own_failure", "", "own_failure", "purple"), ended("rejected", "", "rejected", "yellow")})
 }
 
-// byOutcomeOfOne is the same of one vendor, whose orders are not too many.
-func byOutcomeOfOne() []coloredQuery {
+// brokenByOne are the orders that a vendor broke.
+func brokenByOne() []coloredQuery {
+	return []coloredQuery{ended("vendor_failure", "", "vendor_failure", "red")}
+}
+
+// brokenByAny are those that vendors broke, in two queries, as a large shop's are too many for one (make dashboards-cost).
+// Spans and log lines may give one failure different reasons: together are the reasons that both signals can give to one
+// failure, so that it counts once. One that is slow by its spans, or bad_response by one signal alone, and something else
+// by the other stands under both.
+func brokenByAny() []coloredQuery {
+	const quiet = "slow|bad_response"
 	return []coloredQuery{
-		ended("success", "", "success", "green"),
-		ended("vendor_failure", "", "vendor_failure", "red"),
-		ended("own_failure", "", "own_failure", "purple"),
-		ended("rejected", "", "rejected", "yellow"),
+		ended("vendor_failure", `, vendor_failure_reason!~"`+quiet+`"`, "vendor_failure", "red"),
+		ended("vendor_failure", `, vendor_failure_reason=~"`+quiet+`"`, "vendor_failure: slow, bad_response", "dark-red"),
 	}
 }
 

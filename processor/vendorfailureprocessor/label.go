@@ -103,7 +103,11 @@ func (l *label) match(record plog.LogRecord, resource pcommon.Resource) *candida
 	if found == nil || !found.also {
 		return found
 	}
-	return &candidates{endpoints: having(found.endpoints, record, resource), vendors: having(found.vendors, record, resource)}
+	endpoints, vendors := having(found.endpoints, record, resource), having(found.vendors, record, resource)
+	if len(endpoints) == 0 && len(vendors) == 0 {
+		return nil
+	}
+	return &candidates{endpoints: endpoints, vendors: vendors}
 }
 
 // having returns the candidates whose further attributes a record has.

@@ -159,32 +159,27 @@ func (p failingMeters) Meter(string, ...metric.MeterOption) metric.Meter {
 	return failingMeter{name: p.name}
 }
 
-func (m failingMeter) Int64Counter(name string, _ ...metric.Int64CounterOption) (metric.Int64Counter, error) {
+func (m failingMeter) fail(name string) error {
 	if name == m.name {
-		return noop.Int64Counter{}, errors.New("no " + name)
+		return errors.New("no " + name)
 	}
-	return noop.Int64Counter{}, nil
+	return nil
+}
+
+func (m failingMeter) Int64Counter(name string, _ ...metric.Int64CounterOption) (metric.Int64Counter, error) {
+	return noop.Int64Counter{}, m.fail(name)
 }
 
 func (m failingMeter) Float64Counter(name string, _ ...metric.Float64CounterOption) (metric.Float64Counter, error) {
-	if name == m.name {
-		return noop.Float64Counter{}, errors.New("no " + name)
-	}
-	return noop.Float64Counter{}, nil
+	return noop.Float64Counter{}, m.fail(name)
 }
 
 func (m failingMeter) Int64ObservableGauge(name string, _ ...metric.Int64ObservableGaugeOption) (metric.Int64ObservableGauge, error) {
-	if name == m.name {
-		return noop.Int64ObservableGauge{}, errors.New("no " + name)
-	}
-	return noop.Int64ObservableGauge{}, nil
+	return noop.Int64ObservableGauge{}, m.fail(name)
 }
 
 func (m failingMeter) Float64ObservableGauge(name string, _ ...metric.Float64ObservableGaugeOption) (metric.Float64ObservableGauge, error) {
-	if name == m.name {
-		return noop.Float64ObservableGauge{}, errors.New("no " + name)
-	}
-	return noop.Float64ObservableGauge{}, nil
+	return noop.Float64ObservableGauge{}, m.fail(name)
 }
 
 // TestStartFails: what cannot be started says why, and another one of the same configuration can be.

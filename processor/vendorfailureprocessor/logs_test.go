@@ -281,9 +281,18 @@ func TestSharedLabels(t *testing.T) {
 	}
 
 	cfg := pizzaConfig()
+	cfg.Vendors = []VendorConfig{near}
+	ld := plog.NewLogs()
+	inUS, inEU := addRecord(ld, "", "kind", "call", "zone", "us"), addRecord(ld, "", "kind", "call", "zone", "eu")
+	for _, l := range newLabels(cfg) {
+		assert.Nil(t, l.match(inUS, ld.ResourceLogs().At(0).Resource()), "what has not all is not read on")
+		assert.Equal(t, l.names[0].name == "kind", l.match(inEU, ld.ResourceLogs().At(0).Resource()) != nil)
+	}
+
+	cfg = pizzaConfig()
 	cfg.Vendors[0].Calls.Logs.Attributes = map[string][]string{"zone": {"call"}}
 	h := start(t, cfg)
-	ld := plog.NewLogs()
+	ld = plog.NewLogs()
 	addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":500}`, "type", "http", "zone", "call")
 	require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 	h.shutdown(t)

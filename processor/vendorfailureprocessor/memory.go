@@ -128,7 +128,7 @@ func (m *memory) get(id pcommon.TraceID) *remembered {
 // settle was over.
 func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, orders []order) (decided []order, forgotten int) {
 	if len(found) == 0 && !slices.ContainsFunc(orders, func(o order) bool { return o.waits }) {
-		return orders, 0 // as of most requests: those that wait for no other are not held up
+		return orders, 0 // nothing to remember, as of most requests: these need not wait for the lock
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 
@@ -23,15 +25,17 @@ var findNothing = map[string]string{
 	"VendorTelemetryMissing ticket collector":                   "the only one",
 	"VendorTelemetryMissing ticket {{ $labels.vendor_signal }}": "both signals flow",
 	"vendor:signal_missing:info":                                "both signals flow",
-	"VendorErrorBudgetBurn page":                                "the outage is told of already",
-	"vendor:burned_orders:max":                                  "the outage is told of already",
-	"vendor:burn_side:info":                                     "the outage is told of already",
 	`vendor:lost_orders_reason:info1h{vendor_failure_reason="unauthorized"}`: "no key is refused",
 	`vendor:outage_side:info{side="us"}`:                                     "no outage is ours",
 	"vendor:refused_credentials:increase10m":                                 "no key is refused",
 	"vendor:successes_yesterday:increase30m":                                 "there is no yesterday",
 	"vendor:too_few_successes:increase30m":                                   "nobody knows how many are usual",
 }
+
+// mayFind are the rules that find something in a recording where an evaluation of their group falls between the push of the
+// first failures and the next evaluation of vendor:outage:max, which leaves them out. The alert's `for` outlasts that:
+// expected-alerts.yaml does not let it fire.
+var mayFind = []string{"vendor:burned_orders:max", "vendor:burn_side:info", "VendorErrorBudgetBurn page"}
 
 // askedRules is what rules found in the recordings.
 type askedRules struct {
@@ -67,17 +71,18 @@ func (a *askedRules) check(t *testing.T, rules ruleGroups) {
 	known := map[string]bool{}
 	for _, r := range rules.all() {
 		known[r.name()] = true
-		why, nothing := findNothing[r.name()]
-		assert.Equal(t, !nothing, a.rules[r.name()], "%s finds something but where %q", r.name(), why)
+		if why, nothing := findNothing[r.name()]; !slices.Contains(mayFind, r.name()) {
+			assert.Equal(t, !nothing, a.rules[r.name()], "%s finds something but where %q", r.name(), why)
+		}
 		for _, selector := range selectorsIn(t, r.Expr) {
 			known[selector] = true
 			// Of reasons that all are 0, before the first failure, any one leads.
-			if _, nothing := findNothing[selector]; !nothing {
+			if _, nothing := findNothing[selector]; !nothing && !slices.Contains(mayFind, selector) {
 				assert.True(t, a.selectors[selector], "%s: %s finds something", r.name(), selector)
 			}
 		}
 	}
-	for name := range findNothing {
+	for _, name := range slices.AppendSeq(slices.Clone(mayFind), maps.Keys(findNothing)) {
 		assert.True(t, known[name], "there is no rule or selector %s", name)
 	}
 }

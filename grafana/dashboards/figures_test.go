@@ -26,8 +26,10 @@ func TestFigures(t *testing.T) {
 		other = `vendor_orders_total{vendor_name="b", ` + of
 		good  = `vendor_orders_total{vendor_outcome="success", vendor_caller="shop"`
 
-		ownFailure = `vendor_orders_total{vendor_outcome="own_failure", vendor_caller="shop", vendor_signal="logs"} 0+1x90`
-		ofSpans    = `"success", vendor_caller="shop", vendor_signal="traces"`
+		// Down from second 300 to 585, when the Collector ends; the next one tells from second 600 on.
+		replacedWhileDown = `vendor_outage{vendor_name="a", instance="1"} 0x19 1x19` + "\n" + `vendor_outage{vendor_name="a", instance="2"} _x40 0x40`
+		ownFailure        = `vendor_orders_total{vendor_outcome="own_failure", vendor_caller="shop", vendor_signal="logs"} 0+1x90`
+		ofSpans           = `"success", vendor_caller="shop", vendor_signal="traces"`
 	)
 	failedCall := strings.NewReplacer("vendor_orders_total", "vendor_calls_total", `"vendor_failure"`, `"failure"`).Replace(blame)
 	health, incident := vendorHealth(), vendorIncident()
@@ -145,6 +147,16 @@ func TestFigures(t *testing.T) {
 		{name: "found", panel: panelOf(incident, panelFound), series: `vendor_outage{vendor_name="a"} 0x39 1x10 0x40`, want: `{vendor_name="a"} 600000`},
 		{name: "last seen down", panel: panelOf(incident, panelLastDown), series: `vendor_outage{vendor_name="a"} 0x39 1x10 0x40`, want: `{vendor_name="a"} 750000`},
 		{name: "time down", panel: panelOf(incident, panelDowntime), series: `vendor_outage{vendor_name="a"} 0x39 1x9 0x40`, want: `{vendor_name="a"} 150`},
+		{name: "time down of once a minute has no gaps", panel: panelOf(incident, panelDowntime), every: "1m",
+			series: `vendor_outage{vendor_name="a"} 0x4 1x5 0x10`, want: `{vendor_name="a"} 360`},
+		{name: "time down when the Collector was replaced in an outage", panel: panelOf(incident, panelDowntime),
+			series: replacedWhileDown, want: `{vendor_name="a"} 375`},
+		{name: "last seen down by the one that was replaced", panel: panelOf(incident, panelLastDown),
+			series: replacedWhileDown, want: `{vendor_name="a"} 660000`},
+		{name: "time down goes on if its successor sees it", panel: panelOf(incident, panelDowntime),
+			series: strings.Replace(replacedWhileDown, "0x40", "0x3 1x7 0x40", 1), want: `{vendor_name="a"} 480`},
+		{name: "on the timeline it is over", panel: Panel{Targets: panelOf(incident, panelTimeline).Targets[:1]},
+			series: `vendor_outage{vendor_name="a", instance="1"} 0x19 1x54` + "\n" + `vendor_outage{vendor_name="a", instance="2"} _x70 0x40`, want: `{vendor_name="a"} 0`},
 		{name: "a third was lost", panel: panelOf(incident, panelShareLost),
 			series: good + `, vendor_signal="logs"} 0+2x90` + "\n" + blame + `, vendor_signal="logs"} 0+1x90`, want: `0.333333`},
 		{name: "a step of annotations between two samples", panel: Panel{Targets: []Target{windows().List[0].Target}}, every: "45s",

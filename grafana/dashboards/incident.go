@@ -31,8 +31,8 @@ func vendorIncident() Dashboard {
 	const (
 		ofThis = `vendor_name="$vendor", vendor_caller=~"$caller", user_agent_synthetic_type=~"|$synthetic"`
 		failed = ofThis + `, ` + lost
-		down   = `max by (vendor_name) (vendor_outage{vendor_name="$vendor"})`
 	)
+	down := newestFresh("vendor_outage", `vendor_name="$vendor"`)
 	lostEachMinute := lastMinute("vendor_orders_total", "", failed)
 	// The times at which orders failed.
 	failing := `timestamp((` + lostEachMinute + `) > 0)[$__range:30s]`
@@ -56,7 +56,7 @@ func vendorIncident() Dashboard {
 		Panels: []Panel{
 			states("Timeline", "When the vendor was in an outage, when a window was announced, and what test orders saw. All times are UTC.",
 				outageStates,
-				query{newest("vendor_outage", `vendor_name="$vendor"`), "outage"},
+				query{down, "outage"},
 				query{newest("vendor_planned", `vendor_name="$vendor"`) + " == 1", "announced"},
 				query{`min by (probe_name) (probe_success{vendor_name="$vendor"})`, "test order {{probe_name}}"}).
 				mapped("/^test order/", testOrderStates).mapped("/^announced$/", announcedStates).
@@ -65,16 +65,16 @@ func vendorIncident() Dashboard {
 			stat("First failed order", "In the time range, to half a minute, or to one and a half where metrics come once a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
 				query{`min_over_time(` + failing + `) * 1000`, "first failed order"}).
 				noData("none failed").at(panelFirstFailed, 0, 6, 4, 4),
-			stat("Outage found", "When the vendor was first told to be down in the time range, to 15 seconds. From the first failed order to here is what detection took.", "dateTimeAsIso",
+			stat("Outage found", "When the vendor was first told to be down in the time range, to 15 seconds, or to a minute where metrics come once a minute. From the first failed order to here is what detection took.", "dateTimeAsIso",
 				query{`min_over_time(timestamp(` + down + ` == 1)[$__range:15s]) * 1000`, "found"}).
 				noData("no outage").at(panelFound, 4, 6, 4, 4),
 			stat("Last failed order", "In the time range, late by a minute and a half at the most, or by two where metrics come once a minute; the line of the outage below has it to the millisecond.", "dateTimeAsIso",
 				query{`max_over_time(` + failing + `) * 1000`, "last failed order"}).
 				noData("none failed").at(panelLastFailed, 8, 6, 4, 4),
-			stat("Last seen down", "When the vendor was last told to be down in the time range, to 15 seconds. An outage ends when no failure was seen for outage.recovery.", "dateTimeAsIso",
+			stat("Last seen down", "When the vendor was last told to be down in the time range, to 15 seconds, or to a minute where metrics come once a minute. A Collector that ends in an outage is taken at its word for a minute and a half. An outage ends when no failure was seen for outage.recovery.", "dateTimeAsIso",
 				query{`max_over_time(timestamp(` + down + ` == 1)[$__range:15s]) * 1000`, "last seen down"}).
 				noData("no outage").at(panelLastDown, 12, 6, 4, 4),
-			stat("Time down", "Of the time range, to 15 seconds. Counted from when outages were found.", "s",
+			stat("Time down", "Of the time range, to 15 seconds, or to a minute where metrics come once a minute. Counted from when outages were found; where a Collector ends in one, for a minute and a half more.", "s",
 				query{`sum_over_time(` + down + `[$__range:15s]) * 15`, "down"}).
 				at(panelDowntime, 16, 6, 4, 4),
 			stat("Outages", "That were found in the time range. Flapping within outage.recovery is one.", "none",

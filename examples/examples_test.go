@@ -64,6 +64,18 @@ func all(t *testing.T) []string {
 	return names
 }
 
+// configOf returns a configuration of this folder as it is written.
+func configOf(t *testing.T, name string) *confmap.Conf {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	parsed, err := confmap.NewRetrievedFromYAML(text)
+	require.NoError(t, err)
+	config, err := parsed.AsConf()
+	require.NoError(t, err)
+	return config
+}
+
 // TestSnippets: what README and docs give to copy is right once it has what it leaves out, and wrong with a wrong value in it.
 func TestSnippets(t *testing.T) {
 	const leftOut = `
@@ -135,16 +147,26 @@ func TestTestOrderOver(t *testing.T) {
 	assert.Equal(t, receiver("jwt-pizza.yaml"), receiver(testOrderOver))
 }
 
+// TestSameMarks: whichever of them runs at JWT Pizza, test orders are known by the same marks, in each line that tells of
+// one: those of the order and of its call under all names under which customers are looked for.
+func TestSameMarks(t *testing.T) {
+	const synthetic, user = "processors::vendor_failure::synthetic", "processors::vendor_failure::impact::user"
+	for _, name := range []string{"jwt-pizza.yaml", "grafana-cloud.yaml", "scale-out/gateway.yaml"} {
+		config := configOf(t, name)
+		assert.Equal(t, configOf(t, "jwt-pizza.yaml").Get(synthetic), config.Get(synthetic), name)
+		marks := config.Get(synthetic).(map[string]any)["fields"].(map[string]any)
+		for _, path := range config.Get(user).([]any) {
+			if line, ok := strings.CutSuffix(path.(string), "diner.id"); ok {
+				assert.Equal(t, []any{"test order"}, marks[line+"order.items.#.description"], "%s: beside %s", name, path)
+			}
+		}
+	}
+}
+
 func TestShape(t *testing.T) {
 	for _, name := range all(t) {
 		t.Run(name, func(t *testing.T) {
-			text, err := os.ReadFile(name)
-			require.NoError(t, err)
-			parsed, err := confmap.NewRetrievedFromYAML(text)
-			require.NoError(t, err)
-			config, err := parsed.AsConf()
-			require.NoError(t, err)
-
+			config := configOf(t, name)
 			endpoints := 0
 			for _, key := range config.AllKeys() {
 				if strings.HasPrefix(key, "receivers::") && strings.HasSuffix(key, "::endpoint") {

@@ -34,7 +34,9 @@ type pizzaShop struct {
 	*httptest.Server
 	// forged makes the factory sign the tokens of its orders with a key of somebody else's. The service sees nothing
 	// wrong: all answers are 200.
-	forged        atomic.Bool
+	forged atomic.Bool
+	// down makes the factory fail, and so the service.
+	down          atomic.Bool
 	logins, ended atomic.Int64
 	collector     atomic.Pointer[builtcollector.Collector]
 
@@ -72,10 +74,14 @@ func (s *pizzaShop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return // the client went away
 		}
-		answer := fmt.Sprintf(`{"order":{"id":7},"jwt":%q}`, token)
-		if to := s.collector.Load(); to != nil {
-			tellOrder(to, r, string(body), answer)
+		status, made, answer := http.StatusOK, fmt.Sprintf(`{"jwt":%q}`, token), fmt.Sprintf(`{"order":{"id":7},"jwt":%q}`, token)
+		if s.down.Load() {
+			status, made, answer = http.StatusInternalServerError, `{"message":"chaos monkey"}`, `{"message":"Failed to fulfill order at factory"}`
 		}
+		if to := s.collector.Load(); to != nil {
+			tellOrder(to, r, string(body), status, made, answer)
+		}
+		w.WriteHeader(status)
 		fmt.Fprint(w, answer)
 	case "GET /.well-known/jwks.json":
 		key, err := jwk.Import(s.key.Public())
@@ -89,15 +95,15 @@ func (s *pizzaShop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tellOrder sends what the service tells of an order and of its call to the factory: the line of the order has the
-// client's user agent, the one of the call what was ordered.
-func tellOrder(to *builtcollector.Collector, r *http.Request, body, answer string) {
+// tellOrder sends what the service tells of an order and of its call to the factory. As the course's logger writes them,
+// the lines have no user agent: all that shows whose order it was is what was ordered.
+func tellOrder(to *builtcollector.Collector, r *http.Request, body string, status int, made, answer string) {
 	parent := strings.Split(r.Header.Get("traceparent"), "-")
 	end := time.Now()
 	span := func(id, parent, name string, kind int, attributes ...string) string {
 		return fmt.Sprintf(`{"traceId":%q,"spanId":%q,"parentSpanId":%q,"name":%q,"kind":%d,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","attributes":[%s]}`,
 			strings.Split(r.Header.Get("traceparent"), "-")[1], id, parent, name, kind, end.Add(-time.Millisecond).UnixNano(), end.UnixNano(),
-			strings.Join(append(attributes, `{"key":"http.request.method","value":{"stringValue":"POST"}}`, `{"key":"http.response.status_code","value":{"intValue":200}}`), ","))
+			strings.Join(append(attributes, `{"key":"http.request.method","value":{"stringValue":"POST"}}`, fmt.Sprintf(`{"key":"http.response.status_code","value":{"intValue":%d}}`, status)), ","))
 	}
 	text := func(key, value string) string {
 		return fmt.Sprintf(`{"key":%q,"value":{"stringValue":%q}}`, key, value)
@@ -105,12 +111,16 @@ func tellOrder(to *builtcollector.Collector, r *http.Request, body, answer strin
 	spans := fmt.Sprintf(`{"resourceSpans":[{"resource":{"attributes":[%s]},"scopeSpans":[{"spans":[%s,%s]}]}]}`, text("service.name", "jwt-pizza-service"),
 		span("00000000000000a1", parent[2], "POST /api/order", 2, text("http.route", "/api/order"), text("url.path", "/api/order"), text("user_agent.original", r.UserAgent()), text("user.id", "7")),
 		span("00000000000000a2", "00000000000000a1", "POST", 3, text("url.full", "https://pizza-factory.cs329.click/api/order")))
+	level := "info"
+	if status >= 400 {
+		level = "error"
+	}
 	line := func(kind, text string) string {
-		return fmt.Sprintf(`{"stream":{"component":"jwt-pizza-service","level":"info","type":%q},"values":[["%d",%q]]}`, kind, end.UnixNano(), text)
+		return fmt.Sprintf(`{"stream":{"component":"jwt-pizza-service","level":%q,"type":%q},"values":[["%d",%q]]}`, level, kind, end.UnixNano(), text)
 	}
 	lines := fmt.Sprintf(`{"streams":[%s,%s]}`,
-		line("factory", fmt.Sprintf(`{"reqBody":%q,"resBody":%q}`, `{"diner":{"id":7},"order":`+body+`}`, answer)),
-		line("http", fmt.Sprintf(`{"authorized":true,"path":"/api/order","method":"POST","statusCode":200,"userAgent":%q,"reqBody":%q,"resBody":%q}`, r.UserAgent(), body, answer)))
+		line("factory", fmt.Sprintf(`{"reqBody":%q,"resBody":%q}`, `{"diner":{"id":7},"order":`+body+`}`, made)),
+		line("http", fmt.Sprintf(`{"authorized":true,"path":"/api/order","method":"POST","statusCode":%d,"reqBody":%q,"resBody":%q}`, status, body, answer)))
 	for url, body := range map[string]string{to.OTLP + "/v1/traces": spans, to.Loki + "/loki/api/v1/push": lines} {
 		if response, err := http.Post(url, "application/json", strings.NewReader(body)); err == nil { // a Collector that ends takes nothing
 			_ = response.Body.Close()
@@ -120,7 +130,7 @@ func tellOrder(to *builtcollector.Collector, r *http.Request, body, answer strin
 
 // TestProbe: with no customer at all, the test order of jwt-pizza.yaml shows in Prometheus that the factory's tokens are
 // worthless, though every answer is 200 and all that the service tells is well, opens the outage after min_failures runs,
-// and closes it.
+// and closes it. When the factory fails, the service tells of failed orders too, and none is a customer's.
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	shop := newPizzaShop(t)
@@ -174,6 +184,12 @@ service: {pipelines: {metrics: {exporters: [otlp_http/prometheus]}}}
 	eventually(success, 1)
 	eventually(outage, 0)
 
+	shop.down.Store(true)
+	eventually(outage, 1)
+	eventually(`count(vendor_calls_total{vendor_caller="jwt-pizza-service", vendor_outcome="failure"} > 1)`, 2) // in both signals
+	shop.down.Store(false)
+	eventually(outage, 0)
+
 	// The first worthless token showed at once: when probe_success fell, one run had failed.
 	stored := func(expression string) []monitoring.Point {
 		series, err := prometheus.Query(t.Context(), expression+"[5m]")
@@ -201,12 +217,16 @@ service: {pipelines: {metrics: {exporters: [otlp_http/prometheus]}}}
 		}
 	}
 	assert.Equal(t, []string{
-		"call jwt-pizza-service logs success ", // its line has nothing of the order's client
+		"call jwt-pizza-service logs failure test",
+		"call jwt-pizza-service logs success test",
+		"call jwt-pizza-service traces failure test",
 		"call jwt-pizza-service traces success test",
 		"call otelcol-test-order traces failure test",
 		"call otelcol-test-order traces success test",
 		"order jwt-pizza-service logs success test",
+		"order jwt-pizza-service logs vendor_failure test",
 		"order jwt-pizza-service traces success test",
+		"order jwt-pizza-service traces vendor_failure test",
 	}, slices.Sorted(maps.Keys(counted)))
 	assert.Contains(t, pulled, "vendor_order_value_total")
 	assert.Equal(t, 0., pulled["vendor_order_value_total"])
@@ -214,7 +234,7 @@ service: {pipelines: {metrics: {exporters: [otlp_http/prometheus]}}}
 		assert.Equal(t, 0., value("max(max_over_time("+impact+"[5m]))"), impact)
 	}
 	assert.Equal(t, 0., pulled["vendor_outage"])
-	assert.Equal(t, 1., pulled["vendor_outages_total"])
+	assert.Equal(t, 2., pulled["vendor_outages_total"])
 
 	series, err := prometheus.Query(t.Context(), `count by (__name__) ({__name__=~"probe_.*"})`)
 	require.NoError(t, err)

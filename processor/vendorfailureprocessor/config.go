@@ -361,7 +361,10 @@ func (c *Config) Validate() error {
 	default:
 		fault("error_mode: %q is not known; write ignore, silent or propagate", c.ErrorMode)
 	}
-	if c.Settle < 0 {
+	switch {
+	case hasNoUnit(c.Settle):
+		fault(noUnit, "settle", c.Settle, "5s")
+	case c.Settle < 0:
 		fault("settle: %s is negative; write how long to wait, such as 5s, or 0 to count at once", c.Settle)
 	}
 	if c.Limits.Traces <= 0 {
@@ -398,10 +401,16 @@ func (c *Config) validateConditions() error {
 
 func (o *OutageConfig) validate() (errs []error) {
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if o.Window <= 0 {
+	switch {
+	case hasNoUnit(o.Window):
+		fault(noUnit, "outage.window", o.Window, "10s")
+	case o.Window <= 0:
 		fault("outage.window: %s is not positive; write a duration such as 10s", o.Window)
 	}
-	if o.MaxAge < o.Window {
+	switch {
+	case hasNoUnit(o.MaxAge):
+		fault(noUnit, "outage.max_age", o.MaxAge, "15m")
+	case o.MaxAge < o.Window:
 		fault("outage.max_age: %s is shorter than outage.window, %s; write a duration such as 15m", o.MaxAge, o.Window)
 	}
 	if o.MinFailures <= 0 {
@@ -413,7 +422,10 @@ func (o *OutageConfig) validate() (errs []error) {
 	if !(o.FailureRatio > 0 && o.FailureRatio <= 1) {
 		fault("outage.failure_ratio: %v is not above 0 and up to 1; write a share such as 0.5", o.FailureRatio)
 	}
-	if o.Recovery <= 0 {
+	switch {
+	case hasNoUnit(o.Recovery):
+		fault(noUnit, "outage.recovery", o.Recovery, "1m")
+	case o.Recovery <= 0:
 		fault("outage.recovery: %s is not positive; write a duration such as 1m", o.Recovery)
 	}
 	return errs
@@ -437,7 +449,10 @@ func (v *VendorConfig) validate(key string) (errs []error) {
 		}
 	}
 	errs = append(errs, validateAttributes(key+".calls.logs.attributes", v.Calls.Logs.Attributes)...)
-	if v.SlowAfter < 0 {
+	switch {
+	case hasNoUnit(v.SlowAfter):
+		fault(noUnit, key+".slow_after", v.SlowAfter, "10s")
+	case v.SlowAfter < 0:
 		fault("%s.slow_after: %s is negative; write a duration such as 10s, or 0 for off", key, v.SlowAfter)
 	}
 	for j, field := range v.ValidResponse.JWT {
@@ -459,6 +474,12 @@ func (v *VendorConfig) validate(key string) (errs []error) {
 	}
 	return errs
 }
+
+// noUnit is the fault of a duration that has no unit: key, value, and one that has.
+const noUnit = "%s: %s is shorter than a millisecond; write the unit, such as %s"
+
+// hasNoUnit tells whether a duration was surely written without a unit: a plain number is nanoseconds.
+func hasNoUnit(d time.Duration) bool { return 0 < d && d < time.Millisecond }
 
 func validateAttributes(key string, attributes map[string][]string) (errs []error) {
 	for name, values := range attributes {

@@ -143,6 +143,16 @@ func TestConfigFaults(t *testing.T) {
 			"limits.traces: 0 is not positive; write how many traces to remember, such as 100000",
 			"limits.callers: -1 is not positive; write how many services get series of their own, such as 50",
 		}},
+		{"durations without a unit, which are nanoseconds", order + "vendors: [{name: a, slow_after: 10, calls: {urls: [a.example.com]}}]\nsettle: 5\noutage: {window: 10, max_age: 900, recovery: 60}", []string{
+			"vendors[0].slow_after: 10ns is shorter than a millisecond; write the unit, such as 10s",
+			"settle: 5ns is shorter than a millisecond; write the unit, such as 5s",
+			"outage.window: 10ns is shorter than a millisecond; write the unit, such as 10s",
+			"outage.max_age: 900ns is shorter than a millisecond; write the unit, such as 15m",
+			"outage.recovery: 60ns is shorter than a millisecond; write the unit, such as 1m",
+		}},
+		{"milliseconds without a unit", order + vendor + "settle: 999999", []string{
+			"settle: 999.999µs is shorter than a millisecond; write the unit, such as 5s",
+		}},
 		{"outages", order + vendor + "outage: {window: 0s, min_calls: 2, max_age: -1s, min_failures: 3, failure_ratio: 1.5, recovery: 0s}", []string{
 			"outage.window: 0s is not positive; write a duration such as 10s",
 			"outage.max_age: -1s is shorter than outage.window, 0s; write a duration such as 15m",

@@ -158,15 +158,24 @@ func newDefaultConfig() *Config {
 func (c *Config) Validate() error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Interval < time.Second {
+	switch {
+	case hasNoUnit(c.Interval):
+		fault(noUnit, "interval", c.Interval, "1m")
+	case c.Interval < time.Second:
 		fault("interval: %s is shorter than a second; write a duration such as 1m", c.Interval)
 	}
-	if c.Timeout <= 0 {
+	switch {
+	case hasNoUnit(c.Timeout):
+		fault(noUnit, "timeout", c.Timeout, "45s")
+	case c.Timeout <= 0:
 		fault("timeout: %s is not positive; write a duration such as 45s", c.Timeout)
 	}
-	if c.CollectionInterval <= 0 {
+	switch {
+	case hasNoUnit(c.CollectionInterval):
+		fault(noUnit, "collection_interval", c.CollectionInterval, "15s")
+	case c.CollectionInterval <= 0:
 		fault("collection_interval: %s is not positive; write a duration such as 15s", c.CollectionInterval)
-	} else if c.CollectionInterval > 4*time.Minute {
+	case c.CollectionInterval > 4*time.Minute:
 		fault("collection_interval: %s is too long, Prometheus forgets a series after five minutes; write a duration such as 15s", c.CollectionInterval)
 	}
 	if c.MaxOrdersPerDay <= 0 {
@@ -174,6 +183,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Vendor == "" {
 		fault("vendor: \"\" is empty; write the vendor's name, as vendor_failure has it")
+	}
+	if hasNoUnit(c.HTTP.Timeout) {
+		fault(noUnit, "http.timeout", c.HTTP.Timeout, "30s")
 	}
 	if c.HTTP.Endpoint != "" {
 		fault("http.endpoint: each request has a URL of its own; remove this key")
@@ -200,6 +212,12 @@ func (c *Config) Validate() error {
 	_, faults := newSteps(c)
 	return errors.Join(append(errs, faults...)...)
 }
+
+// noUnit is the fault of a duration that has no unit: key, value, and one that has.
+const noUnit = "%s: %s is shorter than a millisecond; write the unit, such as %s"
+
+// hasNoUnit tells whether a duration was surely written without a unit: a plain number is nanoseconds.
+func hasNoUnit(d time.Duration) bool { return 0 < d && d < time.Millisecond }
 
 // authorized is the key of the first step that sends an Authorization header of its own, or "".
 func (c *Config) authorized() string {

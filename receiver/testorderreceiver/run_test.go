@@ -130,6 +130,7 @@ func TestExpect(t *testing.T) {
 		"GET /long": answers(200, strings.Repeat(" ", maxAnswer+1)),
 		"GET /full": answers(200, strings.Repeat(" ", maxAnswer)),
 		"GET /404":  answers(404, `{"message":"gone"}`),
+		"GET /late": late(answers(200, ""), 2*time.Millisecond),
 	})
 	const bad = "s: bad_response, "
 	for _, tc := range []struct{ path, expect, want string }{
@@ -154,7 +155,7 @@ func TestExpect(t *testing.T) {
 		{"a", `{has: [none]}`, bad + "the answer has no none"},
 		{"201", `{has: [id]}`, bad + "the answer is not JSON"},
 		{"a", `{max_duration: 1m}`, "s"},
-		{"a", `{max_duration: 1ns}`, "s: slow, it took longer than 1ns"},
+		{"late", `{max_duration: 1ms}`, "s: slow, it took longer than 1ms"},
 	} {
 		cfg, err := load(t, replaceURL(fmt.Sprintf(`{vendor: v, steps: [{name: s, request: {url: URL/%s}, expect: %s}]}`, tc.path, tc.expect), s))
 		require.NoError(t, err)

@@ -233,7 +233,10 @@ func (b *builder) request(key string, sc *StepConfig) {
 	if slices.Contains(sc.Expect.Has, "") {
 		b.fault("%s.has: one path is \"\"; write where the answer must have something, such as jwt", at)
 	}
-	if sc.Expect.MaxDuration < 0 {
+	switch {
+	case hasNoUnit(sc.Expect.MaxDuration):
+		b.fault(noUnit, at+".max_duration", sc.Expect.MaxDuration, "10s")
+	case sc.Expect.MaxDuration < 0:
 		b.fault("%s.max_duration: %s is negative; write a duration such as 10s, or 0 for off", at, sc.Expect.MaxDuration)
 	}
 	b.step.request = r
@@ -261,7 +264,10 @@ func (b *builder) jwt(key string, sc *StepConfig) {
 				at, name, strings.Join(publicKeyAlgorithms, ", "))
 		}
 	}
-	if jc.Leeway < 0 {
+	switch {
+	case hasNoUnit(jc.Leeway):
+		b.fault(noUnit, at+".leeway", jc.Leeway, "1m")
+	case jc.Leeway < 0:
 		b.fault("%s.leeway: %s is negative; write a duration such as 1m", at, jc.Leeway)
 	}
 	v.claims = b.fields(at+".claims", jc.Claims)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -22,6 +23,7 @@ const caller = "drill"
 type calls struct {
 	vendor, reason string
 	collector      string // OTLP/HTTP, without a path
+	access         access
 	every          time.Duration
 }
 
@@ -37,10 +39,11 @@ func (c *calls) send(ctx context.Context, failed bool) error {
 	if err != nil {
 		return err
 	}
+	maps.Copy(request.Header, c.access.headers)
 	request.Header.Set("Content-Type", "application/x-protobuf")
-	response, err := http.DefaultClient.Do(request)
+	response, err := c.access.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("the Collector does not take synthetic calls: %w", err)
+		return fmt.Errorf("the Collector does not take synthetic calls: %w%s", err, c.access.remedy(err, 0))
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
@@ -48,7 +51,8 @@ func (c *calls) send(ctx context.Context, failed bool) error {
 		return err
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the Collector does not take synthetic calls: %s answers %s: %q", request.URL, response.Status, answer)
+		return fmt.Errorf("the Collector does not take synthetic calls: %s answers %s: %q%s",
+			request.URL.Redacted(), response.Status, answer, c.access.remedy(nil, response.StatusCode))
 	}
 	return nil
 }

@@ -7,6 +7,10 @@
 // -alertmanager and -listen says where to watch the alert:
 //
 //	go run ./cmd/drill -collector http://localhost:4318 -prometheus http://localhost:9090 -alertmanager http://localhost:9093
+//
+// A token that the Collector asks for, and the CA of its certificate, are taken from the environment as OpenTelemetry's
+// exporters take them: OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20$TOKEN", OTEL_EXPORTER_OTLP_CERTIFICATE=ca.pem,
+// and for a certificate of one's own OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY.
 package main
 
 import (
@@ -33,6 +37,7 @@ type options struct {
 	collector, prometheus, alertmanager, hears string
 	out, config, rules, routes                 string
 	push                                       time.Duration
+	access                                     access
 }
 
 // reasons are those that VendorOutage pages for.
@@ -46,7 +51,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	flags.StringVar(&o.reason, "reason", "error", "reason of the failures: "+strings.Join(reasons, ", ")+", which page the vendor's contact, but throttled, which pages us")
 	flags.Float64Var(&o.rate, "rate", 1, "synthetic calls a second; more than the shop's own, or the failures are too small a share")
 	flags.DurationVar(&o.within, "within", 10*time.Minute, "how long to wait for the alert, and then for its end")
-	flags.StringVar(&o.collector, "collector", "", "OTLP/HTTP address of a Collector to drill, without /v1/traces; empty starts everything here")
+	flags.StringVar(&o.collector, "collector", "", "OTLP/HTTP address of a Collector to drill, without /v1/traces; empty starts everything here. Its token and CA: OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_CERTIFICATE")
 	flags.StringVar(&o.prometheus, "prometheus", "", "with -collector: address of the Prometheus that has the rules")
 	flags.StringVar(&o.alertmanager, "alertmanager", "", "with -collector: address of the Alertmanager")
 	flags.StringVar(&o.hears, "listen", "", "with -collector: host:port to take notifications at, for which Alertmanager needs a webhook receiver")
@@ -73,6 +78,12 @@ func parse(args []string, errs io.Writer) (options, error) {
 	}
 	if o.collector == "" && watches != "" {
 		return o, errors.New("-prometheus, -alertmanager and -listen go with -collector; without it everything is started here")
+	}
+	if o.collector != "" {
+		var err error
+		if o.access, err = newAccess(os.Getenv); err != nil {
+			return o, err
+		}
 	}
 	return o, nil
 }
@@ -111,6 +122,8 @@ func run(ctx context.Context, o options, to io.Writer) error {
 		}
 		return l.untouched(ctx, to)
 	}
+	d.calls.access = o.access
+	defer o.access.client.CloseIdleConnections()
 	if o.prometheus != "" {
 		d.prometheus = &monitoring.Prometheus{URL: o.prometheus}
 	}

@@ -50,7 +50,7 @@ func newAccess(getenv func(string) string) (access, error) {
 		return access{}, fmt.Errorf("%s, OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE or OTEL_EXPORTER_OTLP_CLIENT_KEY: %w", certificate, err)
 	}
 	a.client.Transport = transport
-	// A token is for the Collector alone, whom it may send elsewhere.
+	// A token is for the Collector alone, not for where it may redirect to.
 	a.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return a, nil
 }

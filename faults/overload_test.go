@@ -249,7 +249,7 @@ var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 // resident is the most memory that a process has had.
 func resident(t testing.TB, collector *builtcollector.Collector) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", collector.ID()))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", collector.Pid()))
 	require.NoError(t, err)
 	found := peak.FindSubmatch(text)
 	require.NotNil(t, found)

@@ -57,7 +57,7 @@ func spent(t testing.TB, collectors []*builtcollector.Collector) time.Duration {
 	t.Helper()
 	var ticks int
 	for _, collector := range collectors {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", collector.ID()))
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", collector.Pid()))
 		require.NoError(t, err)
 		// The second field, the name, is in parentheses; user and system time are the 14th and 15th.
 		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+2:]))

@@ -72,9 +72,6 @@ func (p *Process) waitUntil(ctx context.Context, ready func(context.Context) boo
 	}
 }
 
-// ID is the number by which the operating system knows the process.
-func (p *Process) ID() int { return p.command.Process.Pid }
-
 // Signal sends the process a signal.
 func (p *Process) Signal(signal os.Signal) error { return p.command.Process.Signal(signal) }
 

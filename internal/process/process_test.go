@@ -116,5 +116,5 @@ func TestSignal(t *testing.T) {
 	<-p.ended
 	printed, err := os.ReadFile(p.Log)
 	require.NoError(t, err)
-	assert.Equal(t, fmt.Sprintf("%d\nreloaded\n", p.ID()), string(printed))
+	assert.Equal(t, fmt.Sprintf("%d\nreloaded\n", p.Pid()), string(printed))
 }

@@ -192,6 +192,9 @@ type LimitsConfig struct {
 // maxMinCalls bounds outage.min_calls: as many are looked at one by one for each call or order.
 const maxMinCalls = 1000
 
+// maxCallers bounds limits.callers: beyond, their metrics would be under _other in any case.
+const maxCallers = seriesWithCallers
+
 func newDefaultConfig() *Config {
 	return &Config{
 		Outage: OutageConfig{
@@ -277,6 +280,8 @@ func (c *Config) Validate() error {
 			fault("%s.route: %q does not begin with a slash; write the route as the server knows it, such as /api/order", key, o.Route)
 		} else if strings.ContainsAny(o.Route, "?# ") {
 			fault("%s.route: %q has a query, fragment or blank; write the path alone, such as /api/order", key, o.Route)
+		} else if strings.Contains(o.Route, "*") {
+			fault("%s.route: %q has a *, which would stand for itself; write the path of an order, and {x} for a segment that differs, such as /shops/{id}/order", key, o.Route)
 		}
 		errs = append(errs, validateAttributes(key+".logs.attributes", o.Logs.Attributes)...)
 		for j, field := range o.Logs.RequestHas {
@@ -289,22 +294,10 @@ func (c *Config) Validate() error {
 	if len(c.Vendors) == 0 && c.Discover == nil {
 		fault("vendors: none given; name at least one vendor, such as {name: factory, calls: {urls: [https://factory.example.com/api/order]}}, or let them be discovered: discover: {}")
 	}
+	errs = append(errs, c.validateTargets()...)
 	seen := map[string]int{}
-	at := map[target]string{}
 	for i, v := range c.Vendors {
 		key := fmt.Sprintf("vendors[%d]", i)
-		for j, raw := range v.Calls.URLs {
-			t, err := parseTarget(raw)
-			if err != nil || len(v.Calls.Conditions) > 0 {
-				continue
-			}
-			url := fmt.Sprintf("%s.calls.urls[%d]", key, j)
-			if first, ok := at[t]; ok && !strings.HasPrefix(first, key+".") {
-				fault("%s: it is %s as well; tell the two vendors apart by path, or by calls.conditions", url, first)
-			} else {
-				at[t] = url
-			}
-		}
 		if first, ok := seen[v.Name]; v.Name != "" && ok {
 			fault("%s.name: %q is already vendors[%d]; give each vendor a name of its own, or one entry with all its urls", key, v.Name, first)
 		} else {
@@ -370,10 +363,41 @@ func (c *Config) Validate() error {
 	if c.Limits.Traces <= 0 {
 		fault("limits.traces: %d is not positive; write how many traces to remember, such as 100000", c.Limits.Traces)
 	}
-	if c.Limits.Callers <= 0 {
-		fault("limits.callers: %d is not positive; write how many services get series of their own, such as 50", c.Limits.Callers)
+	if c.Limits.Callers <= 0 || c.Limits.Callers > maxCallers {
+		fault("limits.callers: %d is not from 1 to %d; write how many services get series of their own, such as 50", c.Limits.Callers, maxCallers)
 	}
 	return errors.Join(errs...)
+}
+
+// validateTargets finds the URLs whose calls are all another vendor's: of those at one place that which is listed first
+// takes what its conditions let it.
+func (c *Config) validateTargets() (errs []error) {
+	type entry struct {
+		key    string
+		vendor int
+		port   uint16
+	}
+	first := map[target][]entry{} // those without conditions, whatever their port
+	for i, v := range c.Vendors {
+		for j, raw := range v.Calls.URLs {
+			t, err := parseTarget(raw)
+			if err != nil {
+				continue
+			}
+			e := entry{key: fmt.Sprintf("vendors[%d].calls.urls[%d]", i, j), vendor: i, port: t.port}
+			t.port = 0
+			taken := slices.IndexFunc(first[t], func(f entry) bool { return f.vendor != i && (f.port == 0 || f.port == e.port) })
+			switch hasConditions := len(v.Calls.Conditions) > 0; {
+			case taken >= 0 && hasConditions:
+				errs = append(errs, fmt.Errorf("%s: %s comes first and has no conditions, so it takes every call; list this vendor before that one", e.key, first[t][taken].key))
+			case taken >= 0:
+				errs = append(errs, fmt.Errorf("%s: it is %s as well; tell the two vendors apart by path, or by calls.conditions", e.key, first[t][taken].key))
+			case !hasConditions:
+				first[t] = append(first[t], e)
+			}
+		}
+	}
+	return errs
 }
 
 // validateConditions compiles the conditions as Start does.
@@ -413,11 +437,14 @@ func (o *OutageConfig) validate() (errs []error) {
 	case o.MaxAge < o.Window:
 		fault("outage.max_age: %s is shorter than outage.window, %s; write a duration such as 15m", o.MaxAge, o.Window)
 	}
-	if o.MinFailures <= 0 {
-		fault("outage.min_failures: %d is not positive; write how many must have failed, such as 3", o.MinFailures)
-	}
-	if o.MinCalls < o.MinFailures || o.MinCalls > maxMinCalls {
-		fault("outage.min_calls: %d is not between outage.min_failures, %d, and %d; write how many to look at, such as 6", o.MinCalls, o.MinFailures, maxMinCalls)
+	isCount := func(n int) bool { return 0 < n && n <= maxMinCalls }
+	if !isCount(o.MinFailures) {
+		fault("outage.min_failures: %d is not from 1 to %d; write how many must have failed, such as 3", o.MinFailures, maxMinCalls)
+		if !isCount(o.MinCalls) {
+			fault("outage.min_calls: %d is not from 1 to %d; write how many to look at, such as 6", o.MinCalls, maxMinCalls)
+		}
+	} else if o.MinCalls < o.MinFailures || o.MinCalls > maxMinCalls {
+		fault("outage.min_calls: %d is not between outage.min_failures, %d, and %d; write how many to look at, such as %d", o.MinCalls, o.MinFailures, maxMinCalls, max(6, o.MinFailures))
 	}
 	if !(o.FailureRatio > 0 && o.FailureRatio <= 1) {
 		fault("outage.failure_ratio: %v is not above 0 and up to 1; write a share such as 0.5", o.FailureRatio)

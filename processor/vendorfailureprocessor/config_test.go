@@ -99,7 +99,11 @@ func TestConfigFaults(t *testing.T) {
 			`vendors[1].name: "a" is already vendors[0]; give each vendor a name of its own, or one entry with all its urls`,
 		}},
 		{"two vendors at one place", order + `vendors: [{name: a, calls: {urls: [https://x.example.com/v1, https://x.example.com/v1/]}}, {name: b, calls: {urls: ["https://X.example.com:443/v1"]}}, {name: c, calls: {urls: [https://x.example.com/v1], conditions: ['attributes["c"] == 1']}}]`, []string{
-			"vendors[1].calls.urls[0]: it is vendors[0].calls.urls[1] as well; tell the two vendors apart by path, or by calls.conditions",
+			"vendors[1].calls.urls[0]: it is vendors[0].calls.urls[0] as well; tell the two vendors apart by path, or by calls.conditions",
+			"vendors[2].calls.urls[0]: vendors[0].calls.urls[0] comes first and has no conditions, so it takes every call; list this vendor before that one",
+		}},
+		{"a vendor whose calls another takes, at any port", order + `vendors: [{name: a, calls: {urls: [x.example.com/v1, x.example.com:80/v2]}}, {name: b, calls: {urls: ["https://x.example.com/v1", "https://x.example.com/v2"]}}]`, []string{
+			"vendors[1].calls.urls[0]: it is vendors[0].calls.urls[0] as well; tell the two vendors apart by path, or by calls.conditions",
 		}},
 		{"a vendor without name or calls", order + "vendors: [{slow_after: 1s}]", []string{
 			`vendors[0].name: "" is empty; give the name that tags, metrics and alerts will carry`,
@@ -121,11 +125,18 @@ func TestConfigFaults(t *testing.T) {
 			`vendors[0].calls.urls[9]: "" names no host; write`,
 			`vendors[0].calls.urls[10]: "http:/a.example.com" has no port after its colon; write`,
 		}},
-		{"endpoints", `orders: [{method: "PO ST", route: /o}, {route: api/order}, {route: "/o?x=1"}, {route: /o, logs: {request_has: [""]}}]` + "\n" + vendor, []string{
+		{"paths that match nothing", order + `vendors: [{name: a, calls: {urls: ["https://a.example.com/v1/*", "a.example.com/users/{id}/orders", "a.example.com/users/:id", "a.example.com/%7Bid%7D", "a.example.com/v1/orders:search"]}}]`, []string{
+			`vendors[0].calls.urls[0]: "https://a.example.com/v1/*" has *, {x} or :x in its path, which would stand for itself; the path is a prefix, write what comes before it`,
+			`vendors[0].calls.urls[1]: "a.example.com/users/{id}/orders" has *, {x} or :x in its path, which would stand for itself; the path is a prefix, write what comes before it`,
+			`vendors[0].calls.urls[2]: "a.example.com/users/:id" has *, {x} or :x in its path, which would stand for itself; the path is a prefix, write what comes before it`,
+			`vendors[0].calls.urls[3]: "a.example.com/%7Bid%7D" has *, {x} or :x in its path, which would stand for itself; the path is a prefix, write what comes before it`,
+		}},
+		{"endpoints", `orders: [{method: "PO ST", route: /o}, {route: api/order}, {route: "/o?x=1"}, {route: /o, logs: {request_has: [""]}}, {route: /shops/*/order}]` + "\n" + vendor, []string{
 			`orders[0].method: "PO ST" is not an HTTP method; write one such as POST, or leave it out for any`,
 			`orders[1].route: "api/order" does not begin with a slash; write the route as the server knows it, such as /api/order`,
 			`orders[2].route: "/o?x=1" has a query, fragment or blank; write the path alone, such as /api/order`,
 			`orders[3].logs.request_has[0]: "" names no field; write a field of an order's request, such as items`,
+			`orders[4].route: "/shops/*/order" has a *, which would stand for itself; write the path of an order, and {x} for a segment that differs, such as /shops/{id}/order`,
 		}},
 		{"attributes", `orders: [{route: /o, logs: {attributes: {type: []}}}]` + "\n" + `vendors: [{name: a, calls: {logs: {attributes: {type: [""]}}}}]`, []string{
 			"orders[0].logs.attributes.type: no value given; write those it may have, such as [http]",
@@ -141,7 +152,10 @@ func TestConfigFaults(t *testing.T) {
 			"vendors[0].slow_after: -1s is negative; write a duration such as 10s, or 0 for off",
 			"settle: -5s is negative; write how long to wait, such as 5s, or 0 to count at once",
 			"limits.traces: 0 is not positive; write how many traces to remember, such as 100000",
-			"limits.callers: -1 is not positive; write how many services get series of their own, such as 50",
+			"limits.callers: -1 is not from 1 to 1600; write how many services get series of their own, such as 50",
+		}},
+		{"more callers than there can be series", order + vendor + "limits: {callers: 100000}", []string{
+			"limits.callers: 100000 is not from 1 to 1600; write how many services get series of their own, such as 50",
 		}},
 		{"durations without a unit, which are nanoseconds", order + "vendors: [{name: a, slow_after: 10, calls: {urls: [a.example.com]}}]\nsettle: 5\noutage: {window: 10, max_age: 900, recovery: 60}", []string{
 			"vendors[0].slow_after: 10ns is shorter than a millisecond; write the unit, such as 10s",
@@ -160,9 +174,16 @@ func TestConfigFaults(t *testing.T) {
 			"outage.failure_ratio: 1.5 is not above 0 and up to 1; write a share such as 0.5",
 			"outage.recovery: 0s is not positive; write a duration such as 1m",
 		}},
+		{"more failures than calls are looked at", order + vendor + "outage: {min_failures: 10}", []string{
+			"outage.min_calls: 6 is not between outage.min_failures, 10, and 1000; write how many to look at, such as 10",
+		}},
+		{"more failures than calls can be looked at", order + vendor + "outage: {min_failures: 2000, min_calls: 2000}", []string{
+			"outage.min_failures: 2000 is not from 1 to 1000; write how many must have failed, such as 3",
+			"outage.min_calls: 2000 is not from 1 to 1000; write how many to look at, such as 6",
+		}},
 		{"more of outages", order + vendor + "outage: {min_failures: 0, min_calls: 5000, failure_ratio: 0}", []string{
-			"outage.min_failures: 0 is not positive; write how many must have failed, such as 3",
-			"outage.min_calls: 5000 is not between outage.min_failures, 0, and 1000; write how many to look at, such as 6",
+			"outage.min_failures: 0 is not from 1 to 1000; write how many must have failed, such as 3",
+			"outage.min_calls: 5000 is not from 1 to 1000; write how many to look at, such as 6",
 			"outage.failure_ratio: 0 is not above 0 and up to 1; write a share such as 0.5",
 		}},
 		{"planned", order + vendor + "planned: [{vendor: b, from: 2025-12-05T08:00:00-07:00, to: 2025-12-05T14:00:00-07:00}, {vendor: a, from: 2025-12-05T08:00:00-07:00}, {vendor: a, from: 2025-12-05T14:00:00-07:00, to: 2025-12-05T08:00:00-07:00}]", []string{

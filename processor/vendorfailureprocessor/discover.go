@@ -87,7 +87,7 @@ func (n *vendorNames) discover(name string) int16 {
 		zap.String(tagVendor, name))
 	if len(n.list) == n.limit {
 		n.logger.Warn("discover.max_vendors is reached: further external hosts are counted under the vendor.name _other",
-			zap.Int("discover.max_vendors", n.limit))
+			zap.Int("discover.max_vendors", n.limit-n.configured))
 	}
 	return v
 }

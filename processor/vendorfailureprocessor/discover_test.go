@@ -231,7 +231,9 @@ func TestDiscoveryBesideVendors(t *testing.T) {
 	assert.Equal(t, map[string]int{"pizza-factory/": 1, "eu.example.com/": 1, "first.example.com/": 1, "_other/error": 2},
 		h.counts(t, "vendor.calls", "vendor.name", "vendor.failure.reason"))
 	assert.Equal(t, map[string]int{"vendor_failure/_other": 1}, h.counts(t, "vendor.orders", "vendor.outcome", "vendor.name"))
-	assert.Len(t, h.said("discover.max_vendors is reached"), 1)
+	reached := h.said("discover.max_vendors is reached")
+	require.Len(t, reached, 1)
+	assert.EqualValues(t, 2, reached[0].ContextMap()["discover.max_vendors"])
 	assert.Len(t, h.said("a vendor was discovered"), 2)
 }
 

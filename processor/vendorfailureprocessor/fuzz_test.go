@@ -2,6 +2,7 @@ package vendorfailureprocessor
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -258,6 +259,9 @@ func FuzzTarget(f *testing.F) {
 		assert.NotEmpty(t, to.host)
 		if to.wildcard || !strings.HasPrefix(raw, "http://") && !strings.HasPrefix(raw, "https://") || strings.ContainsAny(raw, "%\\") || len(to.host) > maxHost || strings.HasSuffix(to.host, ".") {
 			return
+		}
+		if u, err := url.Parse(raw); err != nil || u.EscapedPath() != u.Path {
+			return // telemetry has it encoded
 		}
 		ts, err := newTargets([]VendorConfig{{Calls: CallsConfig{URLs: []string{raw}}}}, nil)
 		require.NoError(t, err)

@@ -51,11 +51,16 @@ func parseTarget(raw string) (target, error) {
 	case u.RawQuery != "" || u.Fragment != "":
 		return target{}, fmt.Errorf("%q has a query or fragment after it; %s", shown, right)
 	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if strings.ContainsAny(segment, "*{}") || strings.HasPrefix(segment, ":") {
+			return target{}, fmt.Errorf("%q has *, {x} or :x in its path, which would stand for itself; the path is a prefix, write what comes before it", shown)
+		}
+	}
 	t := target{
 		host:     lowerASCII(host),
 		wildcard: wildcard,
 		port:     portOf(u.Scheme),
-		path:     strings.TrimRight(u.Path, "/"),
+		path:     strings.TrimRight(u.EscapedPath(), "/"), // as telemetry tells it
 	}
 	if p := u.Port(); p != "" {
 		n, err := strconv.ParseUint(p, 10, 16)

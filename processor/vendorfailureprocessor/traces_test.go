@@ -189,6 +189,7 @@ func TestVendorOf(t *testing.T) {
 		{"http://plain.example.com/a/"},
 		{"https://grpc.example.com/acme.Payments", "grpc.example.com:8443/acme.Tax/Quote"},
 		{"https://203.0.114.9"},
+		{"https://encoded.example.com/a%20b", "https://encoded.example.com/c d"},
 	}
 	var vendors []VendorConfig
 	for i, u := range urls {
@@ -238,6 +239,8 @@ func TestVendorOf(t *testing.T) {
 		{"the rest of the host", []any{"url.full", "https://gateway.example.com/other"}, 3},
 		{"a port of its own", []any{"url.full", "https://gateway.example.com:8443/tax"}, 4},
 		{"a trailing slash in the configuration", []any{"url.full", "http://plain.example.com/a"}, 5},
+		{"an encoded path", []any{"url.full", "https://encoded.example.com/a%20b/x"}, 8},
+		{"a path that the configuration has as it reads", []any{"url.full", "https://encoded.example.com/c%20d"}, 8},
 		{"gRPC, old convention", []any{"rpc.system", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.service", "acme.Payments", "rpc.method", "Charge"}, 6},
 		{"gRPC, new convention", []any{"rpc.system.name", "grpc", "server.address", "grpc.example.com", "server.port", 443, "rpc.method", "acme.Payments/Charge"}, 6},
 		{"gRPC, old names of the address", []any{"rpc.system", "grpc", "net.peer.name", "grpc.example.com", "net.peer.port", 443, "rpc.service", "acme.Payments", "rpc.method", "Charge"}, 6},

@@ -11,8 +11,8 @@ import (
 	"github.com/jwtpizza/otelcol-vendorfailure/internal/reason"
 )
 
-// rememberFor is how long at least a trace is remembered, within limits.traces: an order's own span or record may come
-// in a later request than the call that broke it.
+// rememberFor is how long at least a trace is remembered, within limits.traces, and longer where settle is: an order's own
+// span or record may come in a later request than the call that broke it.
 const rememberFor = 5 * time.Minute
 
 // order is one request to an order endpoint, judged.
@@ -73,7 +73,8 @@ func (r *remembered) unclaimed() iter.Seq[*stranger] {
 // forgotten. So a trace costs one map entry, and at most limits.traces are kept, and as many strangers.
 type memory struct {
 	settle time.Duration
-	half   int // traces a generation
+	keeps  time.Duration // a generation, if it is not full before
+	half   int           // traces a generation
 	made   time.Time
 
 	mu         sync.Mutex
@@ -87,7 +88,13 @@ type memory struct {
 }
 
 func newMemory(settle time.Duration, limit int) *memory {
-	return &memory{settle: settle, half: max(limit/2, 1), made: time.Now(), young: map[pcommon.TraceID]*remembered{}}
+	return &memory{
+		settle: settle,
+		keeps:  max(rememberFor, settle),
+		half:   max(limit/2, 1),
+		made:   time.Now(),
+		young:  map[pcommon.TraceID]*remembered{},
+	}
 }
 
 // isOrder tells whether an order was seen in a trace.
@@ -179,7 +186,7 @@ func (m *memory) keep(now time.Time, id pcommon.TraceID) *remembered {
 	if r, ok := m.young[id]; ok && m.strangers < m.half {
 		return r
 	}
-	if len(m.young) >= m.half || m.strangers >= m.half || now.Sub(m.born) >= rememberFor {
+	if len(m.young) >= m.half || m.strangers >= m.half || now.Sub(m.born) >= m.keeps {
 		if now.Sub(m.retired) < m.settle {
 			m.forgotten += len(m.old)
 		}

@@ -311,3 +311,35 @@ func TestMemoryForgets(t *testing.T) {
 		assert.Empty(t, h.said("limits.traces is reached"))
 	})
 }
+
+// TestLongSettle: a trace is remembered for as long as its order waits, and nothing is said of limits that were not met.
+func TestLongSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := pizzaConfig()
+		cfg.Settle = 4 * rememberFor
+		h := start(t, cfg)
+		send := func(trace byte, kind ptrace.SpanKind, attributes []any) {
+			td := ptrace.NewTraces()
+			addSpan(td, trace, kind, attributes)
+			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+		}
+		send(1, server, orderSpan(500))
+		for n := range byte(3) {
+			time.Sleep(rememberFor)
+			send(2+n, client, callSpan(500))
+		}
+		send(1, client, callSpan(500))
+		assert.Equal(t, map[string]int{"vendor_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
+
+		// It is forgotten all the same.
+		for n := range byte(2) {
+			time.Sleep(cfg.Settle)
+			send(5+n, client, callSpan(500))
+		}
+		assert.Len(t, h.traces.(*tracesProcessor).watch.memory.young, 1)
+		assert.Len(t, h.traces.(*tracesProcessor).watch.memory.old, 1)
+		h.shutdown(t)
+		assert.Empty(t, h.said("limits.traces is reached"))
+		assert.Empty(t, h.counts(t, "otelcol_processor_vendor_failure_forgotten_traces"))
+	})
+}

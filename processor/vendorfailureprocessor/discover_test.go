@@ -40,6 +40,7 @@ func TestStrangerName(t *testing.T) {
 		{"its peer's name", []any{"url.full", "https://eu-1.pay.example.com/v1", "service.peer.name", "payments"}, "payments"},
 		{"its peer's old name", []any{"url.full", "https://eu-1.pay.example.com/v1", "peer.service", "payments"}, "payments"},
 		{"the new name of the peer first", []any{"peer.service", "old", "url.full", "https://eu-1.pay.example.com/v1", "service.peer.name", "new"}, "new"},
+		{"a peer that has parts has no name", []any{"url.full", "https://eu-1.pay.example.com/v1", "service.peer.name", map[string]any{"user": "a@example.com"}, "peer.service", []any{"a@example.com"}}, "eu-1.pay.example.com"},
 		{"a public address", []any{"url.full", "https://203.0.114.7/v1"}, "203.0.114.7"},
 		{"a public address, IPv6", []any{"url.full", "https://[2606:4700::1111]/v1"}, "2606:4700::1111"},
 		{"digits in a name", []any{"url.full", "https://10.0.0.1.example.com/"}, "10.0.0.1.example.com"},

@@ -182,10 +182,8 @@ func (w *watch) caller(resource pcommon.Resource, label string) caller {
 }
 
 func serviceName(resource pcommon.Resource, label string) string {
-	if v, ok := resource.Attributes().Get("service.name"); ok {
-		if name := stringOf(v); name != "" {
-			return name
-		}
+	if v, ok := resource.Attributes().Get("service.name"); ok && v.Str() != "" {
+		return v.Str()
 	}
 	return label
 }

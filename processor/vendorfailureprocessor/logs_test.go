@@ -243,19 +243,30 @@ func TestCallerOfARecord(t *testing.T) {
 		name     string
 		resource []any
 		record   []any
+		body     string // what its body has more
 		want     string
 	}{
-		{"resource", []any{"service.name", "shop"}, []any{"component", "x"}, "shop"},
-		{"component", nil, []any{"component", "shop"}, "shop"},
-		{"source", nil, []any{"source", "shop"}, "shop"},
-		{"service_name", nil, []any{"service_name", "shop", "job", "x"}, "shop"},
-		{"job", nil, []any{"job", "shop"}, "shop"},
-		{"nothing", nil, nil, "unknown_service"},
+		{"resource", []any{"service.name", "shop"}, []any{"component", "x"}, "", "shop"},
+		{"component", nil, []any{"component", "shop"}, "", "shop"},
+		{"source", nil, []any{"source", "shop"}, "", "shop"},
+		{"service_name", nil, []any{"service_name", "shop", "job", "x"}, "", "shop"},
+		{"job", nil, []any{"job", "shop"}, "", "shop"},
+		{"nothing", nil, nil, "", "unknown_service"},
+		{"a name in a string twice", nil, []any{"component", `"shop"`}, "", "shop"},
+		{"what has parts is no name", nil, []any{"source", map[string]any{"ip": "198.51.100.7"}, "job", "shop"}, "", "shop"},
+		{"nor is a list", nil, []any{"component", []any{"a@example.com"}, "job", "shop"}, "", "shop"},
+		{"nor is JSON", nil, []any{"component", ` {"user":"a@example.com"}`, "source", `[1`, "service", `"{}"`, "job", "shop"}, "", "shop"},
+		{"nor is a number", nil, []any{"component", 7, "job", "shop"}, "", "shop"},
+		{"nor is an empty text", nil, []any{"component", "", "job", "shop"}, "", "shop"},
+		{"no name in attributes, one in the body", nil, []any{"source", map[string]any{"ip": "198.51.100.7"}}, `,"source":{"ip":"198.51.100.7"},"service":{"id":"7","name":"shop"}`, "shop"},
+		{"an attribute before the body", nil, []any{"job", "shop"}, `,"service.name":"x"`, "shop"},
+		{"ECS: the customer is the source", nil, nil, `,"source":{"ip":"198.51.100.7","user":{"email":"a@example.com"}}`, "unknown_service"},
+		{"a resource's name that has parts", []any{"service.name", map[string]any{"user": "a@example.com"}}, []any{"component", "shop"}, "", "shop"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := start(t, pizzaConfig())
 			ld := plog.NewLogs()
-			addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":200}`, append(tc.record, "type", "http")...)
+			addRecord(ld, `{"path":"/api/order","method":"POST","statusCode":200`+tc.body+`}`, append(tc.record, "type", "http")...)
 			put(ld.ResourceLogs().At(0).Resource().Attributes(), tc.resource)
 			require.NoError(t, h.logs.ConsumeLogs(context.Background(), ld))
 			h.shutdown(t)

@@ -120,6 +120,11 @@ func (l *line) find(names []fieldName) (gjson.Result, *member) {
 	if v, ok := fieldOf(l.record.Attributes(), l.attributes, names); ok {
 		return v, nil
 	}
+	return l.findInBody(names)
+}
+
+// findInBody does it for the body alone.
+func (l *line) findInBody(names []fieldName) (gjson.Result, *member) {
 	for l.next() {
 	}
 	for i := range names {
@@ -361,5 +366,33 @@ func (l *line) at() pcommon.Timestamp {
 	return l.record.ObservedTimestamp()
 }
 
-// service returns the name of the service that wrote a record without service.name on its resource.
-func (l *line) service() string { return l.field(serviceNames).String() }
+// service returns the name of the service that wrote a record without service.name on its resource: the first of its
+// labels that is a text. What has parts is none, and may hold what a customer sent: of the Elastic Common Schema source is
+// the client, with address and user.
+func (l *line) service() string {
+	for i := range serviceNames {
+		if v, ok := fieldOf(l.record.Attributes(), l.attributes, serviceNames[i:i+1]); ok {
+			if name := nameIn(v); name != "" {
+				return name
+			}
+		}
+	}
+	for i := range serviceNames {
+		v, m := l.findInBody(serviceNames[i : i+1])
+		if m != nil {
+			v = m.value(l.room)
+		}
+		if name := nameIn(v); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// nameIn returns the name that a value is, "" for one that is no text or holds JSON.
+func nameIn(v gjson.Result) string {
+	if v = unwrap(v); v.Type != gjson.String || holdsJSON(v.Str) {
+		return ""
+	}
+	return v.Str
+}

@@ -53,6 +53,11 @@ func TestNoSecretLeaves(t *testing.T) {
 					l.Attributes().PutStr("error", "canary-error")
 				})
 			}
+			// As the Elastic Common Schema has it, the customer is the source; other loggers call their service so.
+			ecs := plog.NewLogs()
+			addRecord(ecs, `{"path":"/api/order","method":"POST","statusCode":500,"source":{"ip":"canary-ip","user":{"email":"canary@example.com"}}}`, "type", "http")
+			addRecord(ecs, `{"statusCode":500}`, "type", "factory", "source", map[string]any{"user": "canary-user"})
+			all = append(all, request{logs: ecs})
 			h.send(t, all)
 			h.gauge(t, "vendor.outage")
 			metrics := h.everyMetric(t)

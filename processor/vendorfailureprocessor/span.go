@@ -90,10 +90,10 @@ func readRequest(attributes pcommon.Map) (r requestSpan) {
 		case "rpc.method":
 			r.rpc.method = stringOf(v)
 		case "service.peer.name":
-			r.peer = stringOf(v)
+			r.peer = v.Str() // "" for what is no text: it may hold more than a name
 		case "peer.service": // until semantic conventions v1.39
 			if r.peer == "" {
-				r.peer = stringOf(v)
+				r.peer = v.Str()
 			}
 		case "db.system", "db.system.name", "messaging.system":
 			r.isStore = true

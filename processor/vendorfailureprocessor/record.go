@@ -316,18 +316,26 @@ func isErrorLevel(level string) bool {
 	return false
 }
 
-// answer returns the unwrapped response that a line records. Under a name that some loggers have for the request, a
-// value with the fields of an order's request is one.
+// answer returns the unwrapped response that a line records: none where its field is null or empty, as loggers write it
+// before there is one. Under a name that some loggers have for the request, a value with the fields of an order's request
+// is one.
 func (l *line) answer(endpoints []endpoint) gjson.Result {
-	if v := l.unwrapped(responseNames); v.Exists() {
+	if v := l.unwrapped(responseNames); !isNothing(v) {
 		return v
+	} else if v.Exists() {
+		return gjson.Result{}
 	}
 	for i := range eitherNames {
-		if v := l.unwrapped(eitherNames[i : i+1]); v.Exists() && !isRequest(v, endpoints) {
+		if v := l.unwrapped(eitherNames[i : i+1]); !isNothing(v) && !isRequest(v, endpoints) {
 			return v
 		}
 	}
 	return gjson.Result{}
+}
+
+// isNothing tells whether an unwrapped value is not there, null, also as a text, or an empty text.
+func isNothing(v gjson.Result) bool {
+	return v.Type == gjson.Null || v.Type == gjson.String && (v.Str == "" || v.Str == "null")
 }
 
 // isRequest tells whether a value has the fields of an order's request.

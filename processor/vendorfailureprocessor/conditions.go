@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl/ottlfuncs"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/otel/metric"
@@ -45,7 +47,38 @@ type asked struct {
 	text []byte
 	fits askable
 
+	// looks says that conditions are only asked to tell why something is not seen: nobody hears of those that cannot be
+	// evaluated, for what matters is asked again.
+	looks bool
+	// unanswered are the conditions that could not be evaluated of the item with these attributes. Several URLs or labels
+	// may lead to the same one.
+	unanswered struct {
+		of         pcommon.Map
+		conditions []string
+	}
+
 	err error // of a condition that could not be evaluated, where error_mode is propagate
+}
+
+// isFirst tells whether a condition could not be evaluated of a span or record for the first time.
+func (x *asked) isFirst(condition string) bool {
+	u, of := &x.unanswered, x.attributes()
+	if u.of != of {
+		u.of, u.conditions = of, u.conditions[:0]
+	}
+	if slices.Contains(u.conditions, condition) {
+		return false
+	}
+	u.conditions = append(u.conditions, condition)
+	return true
+}
+
+// attributes are those of the span or record.
+func (x *asked) attributes() pcommon.Map {
+	if x.signal == logs {
+		return x.record.Attributes()
+	}
+	return x.span.Attributes()
 }
 
 // conditionParsers parse conditions for spans and for log records, with the contexts' names in paths and without.
@@ -178,6 +211,9 @@ var (
 )
 
 func (e *conditionErrors) tell(condition string, why *conditionFault, x *asked) {
+	if x.looks || !x.isFirst(condition) {
+		return
+	}
 	e.failures.Add(context.Background(), 1)
 	switch e.mode {
 	case ottl.PropagateError:

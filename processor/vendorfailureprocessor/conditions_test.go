@@ -173,6 +173,87 @@ func TestErrorMode(t *testing.T) {
 	}
 }
 
+// TestConditionErrorsCountOnce: of each span and record, each condition that could not be evaluated counts once: also while
+// not all has been seen, and where several URLs and labels lead to the same condition. One that is not asked does not count.
+func TestConditionErrorsCountOnce(t *testing.T) {
+	const broken, alsoBroken = `Len(attributes["nothing"]) > 1`, `Len(attributes["nothing"]) > 2`
+	orderLine := map[string]any{"path": "/api/order", "method": "POST", "statusCode": 500, "resBody": "Failed"}
+	ofOrders := func(conditions ...string) func(*Config) {
+		return func(cfg *Config) { cfg.Orders[0].Conditions = conditions }
+	}
+	ofCalls := func(conditions ...string) func(*Config) {
+		return func(cfg *Config) { cfg.Vendors[0].Calls.Conditions = conditions }
+	}
+	ofAnswers := func(cfg *Config) {
+		cfg.Vendors[0].Responses = []ResponseConfig{{Contains: "Failed", Conditions: []string{broken}}, {Status: 500, Conditions: []string{alsoBroken}}}
+	}
+	for _, tc := range []struct {
+		name      string
+		configure func(*Config)
+		spans     func(ptrace.Traces)
+		lines     func(plog.Logs)
+		want      int
+	}{
+		{name: "an order's span", configure: ofOrders(broken), spans: func(td ptrace.Traces) { addSpan(td, 1, server, orderSpan(500)) }, want: 1},
+		{name: "a call's span", configure: ofCalls(broken), spans: func(td ptrace.Traces) { addSpan(td, 1, client, callSpan(500)) }, want: 1},
+		{name: "a call's answer", configure: ofAnswers, spans: func(td ptrace.Traces) {
+			addSpan(td, 1, client, callSpan(500), threw("Error", "Failed"))
+		}, want: 2},
+		{name: "an order's line", configure: ofOrders(broken), lines: func(ld plog.Logs) { addRecord(ld, orderLine, "type", "http") }, want: 1},
+		{name: "two orders' lines", configure: ofOrders(broken), lines: func(ld plog.Logs) {
+			addRecord(ld, orderLine, "type", "http")
+			addRecord(ld, orderLine, "type", "http")
+		}, want: 2},
+		{name: "an order's answer", configure: ofAnswers, lines: func(ld plog.Logs) { addRecord(ld, orderLine, "type", "http") }, want: 1},
+		{name: "a call's line", configure: ofCalls(broken), lines: func(ld plog.Logs) { addRecord(ld, map[string]any{"status": 500}, "type", "factory") }, want: 1},
+		{name: "the answer in a call's line", configure: ofAnswers, lines: func(ld plog.Logs) {
+			addRecord(ld, map[string]any{"status": 500, "resBody": "Failed"}, "type", "factory")
+		}, want: 2},
+		{name: "of two conditions the first", configure: ofOrders(broken, alsoBroken), lines: func(ld plog.Logs) { addRecord(ld, orderLine, "type", "http") }, want: 1},
+		{name: "two URLs of one vendor", configure: func(cfg *Config) {
+			ofCalls(broken)(cfg)
+			cfg.Vendors[0].Calls.URLs = []string{"http://127.0.0.1:4000/api/order", "http://127.0.0.1:4000/api"}
+		}, spans: func(td ptrace.Traces) { addSpan(td, 1, client, callSpan(500)) }, want: 1},
+		{name: "vendors of one label, told apart by URL", configure: func(cfg *Config) {
+			ofCalls(broken)(cfg)
+			for _, name := range []string{"tax", "pay"} {
+				second := cfg.Vendors[0]
+				second.Name, second.Calls.Conditions = name, []string{"true"}
+				cfg.Vendors = append(cfg.Vendors, second)
+			}
+		}, lines: func(ld plog.Logs) {
+			addRecord(ld, map[string]any{"status": 500, "url": "http://127.0.0.1:4000/api/order"}, "type", "factory")
+		}, want: 1},
+		{name: "a second endpoint that is not asked", configure: func(cfg *Config) {
+			second := cfg.Orders[0]
+			second.Conditions = []string{broken}
+			cfg.Orders = append(cfg.Orders, second)
+		}, spans: func(td ptrace.Traces) { addSpan(td, 1, server, orderSpan(500)) }},
+	} {
+		for _, mode := range []string{"ignore", "propagate"} {
+			t.Run(tc.name+", "+mode, func(t *testing.T) {
+				cfg := pizzaConfig()
+				cfg.ErrorMode = mode
+				tc.configure(cfg)
+				h := start(t, cfg)
+				refused := false
+				if tc.spans != nil {
+					td := ptrace.NewTraces()
+					tc.spans(td)
+					refused = h.traces.ConsumeTraces(context.Background(), td) != nil
+				} else {
+					ld := plog.NewLogs()
+					tc.lines(ld)
+					refused = h.logs.ConsumeLogs(context.Background(), ld) != nil
+				}
+				h.shutdown(t)
+				assert.Equal(t, tc.want, h.counts(t, "otelcol_processor_vendor_failure_condition_errors")[""])
+				assert.Equal(t, mode == "propagate" && tc.want > 0, refused)
+			})
+		}
+	}
+}
+
 // TestOvenIsFullByLines: with the rule of examples/jwt-pizza.yaml, an order of more than 20 pizzas or of none is rejected
 // also where only its own line is seen, and opens no outage.
 func TestOvenIsFullByLines(t *testing.T) {

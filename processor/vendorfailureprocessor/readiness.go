@@ -362,6 +362,8 @@ func (s *subject) isSeen() bool { return s == nil || sight(s.nearest.Load()) == 
 
 // noteOrderSpan notes what the request of a SERVER span is to the order endpoints.
 func (w *watch) noteOrderSpan(r *requestSpan, x *asked) {
+	x.looks = true
+	defer func() { x.looks = false }()
 	for i := range w.endpoints {
 		e, sub, came := &w.endpoints[i], w.readiness.orders[traces][i], sightOtherMethod
 		if r.isRequestOf(e) {
@@ -436,6 +438,8 @@ func isWord(segment string) bool {
 
 // noteLine notes what a line with the label of these order endpoints and vendors is to them.
 func (w *watch) noteLine(l *line, found *candidates) {
+	l.asked.looks = true
+	defer func() { l.asked.looks = false }()
 	r := w.readiness
 	for _, c := range found.endpoints {
 		r.orders[logs][c.index].saw(sightOtherPath)

@@ -51,6 +51,7 @@ type readiness struct {
 	passed  [signalCount][roleCount]atomic.Int64 // and not told yet
 	ended   atomic.Bool                          // nobody tells from now on
 
+	words         words
 	orders, calls [signalCount][]*subject // by index of endpoint and vendor; nil where none is to be expected
 	unseen        [signalCount]atomic.Int32
 	expected      [signalCount]atomic.Bool // an instance of this signal was started
@@ -61,7 +62,7 @@ type readiness struct {
 
 // newReadiness lets all series of vendor.records begin at zero: what never matched is to be seen as a zero.
 func newReadiness(logger *zap.Logger, telemetry *metadata.TelemetryBuilder, cfg *Config) *readiness {
-	r := &readiness{logger: logger, records: telemetry.Records, stopped: make(chan struct{})}
+	r := &readiness{logger: logger, records: telemetry.Records, words: newWords(cfg), stopped: make(chan struct{})}
 	for s := range signalCount {
 		for as := range roleCount {
 			r.options[s][as] = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(
@@ -245,8 +246,7 @@ type place struct {
 	host     string // of the target; "" for a path
 	wildcard bool
 	port     uint16
-	path     string // as much of it as surely is no secret
-	more     bool   // of the path
+	path     toldPath
 }
 
 func (p *place) String() string {
@@ -255,10 +255,12 @@ func (p *place) String() string {
 		return hostPort("*."+p.host, p.port)
 	case p.host != "":
 		return hostPort(p.host, p.port)
-	case p.more:
-		return p.path + "/…"
 	}
-	return p.path
+	end := slices.Index(p.path[:], "")
+	if end < 0 {
+		end = len(p.path)
+	}
+	return "/" + strings.Join(p.path[:end], "/")
 }
 
 func newOrderSubject(s signal, index int, c *OrderConfig) *subject {
@@ -348,7 +350,6 @@ func (s *subject) sawAt(x sight, at place) {
 	if old.has(x, at) {
 		return
 	}
-	at.path = strings.Clone(at.path) // it may be part of a whole request's memory
 	now := &places{of: x, list: []place{at}}
 	if old != nil && old.of == x {
 		now.list = slices.Concat(old.list, now.list)
@@ -399,8 +400,7 @@ func (w *watch) noteCallSpan(to address, taken int16) {
 			}
 			return
 		case t.hasPort(to):
-			x, at = sightHostPort, place{}
-			at.path, at.more = plainPath(to.path)
+			x, at = sightHostPort, place{path: w.readiness.words.told(to.path)}
 		case t.hasPath(to):
 			x = sightHostPath
 		}
@@ -412,26 +412,71 @@ func (w *watch) noteCallSpan(to address, taken int16) {
 	})
 }
 
-// plainPath returns the beginning of a path that holds nothing but words, and whether there is more of it: keys and
-// tokens are told by their digits, capitals or length.
-func plainPath(path string) (plain string, more bool) {
-	end := 0
-	for end < len(path) && path[end] == '/' {
-		segment, _, _ := strings.Cut(path[end+1:], "/")
-		if !isWord(segment) {
-			break
+// toldPath is what is told of a path: its first segments, and "" behind them. It holds nothing of a request.
+type toldPath [8]string
+
+// untold stands for the segments of a path that are not told.
+const untold = "…"
+
+// words are the segments of paths that can be told, by themselves: those that the configuration has, unless they may be a
+// key, and versions. What it has not may be a customer's name or number.
+type words map[string]string
+
+func newWords(cfg *Config) words {
+	w := words{}
+	add := func(path string) {
+		for segment := range strings.SplitSeq(path, "/") {
+			if isWord(segment) {
+				w[segment] = segment
+			}
 		}
-		end += 1 + len(segment)
 	}
-	return path[:end], end < len(path)
+	for i := range cfg.Orders {
+		add(cfg.Orders[i].Route)
+	}
+	for i := range cfg.Vendors {
+		for _, raw := range cfg.Vendors[i].Calls.URLs {
+			if t, err := parseTarget(raw); err == nil {
+				add(t.path)
+			}
+		}
+	}
+	for n := range 10 {
+		version := "v" + strconv.Itoa(n)
+		w[version] = version
+	}
+	return w
 }
 
-// isWord tells whether a path's segment is a word, or a version such as v1.
-func isWord(segment string) bool {
-	if version, ok := strings.CutPrefix(segment, "v"); ok && len(version) == 1 && '0' <= version[0] && version[0] <= '9' {
-		return true
+// told returns what can be told of a path.
+func (w words) told(path string) (t toldPath) {
+	if path == "" || path == "/" {
+		return t
 	}
-	return len(segment) <= 20 && !strings.ContainsFunc(segment, func(c rune) bool {
+	path = strings.TrimPrefix(path, "/")
+	for n, more := 0, true; more; {
+		var segment string
+		segment, path, more = strings.Cut(path, "/")
+		word, ok := w[segment]
+		if !ok {
+			word = untold
+		}
+		switch {
+		case n == len(t):
+			t[n-1] = untold
+			return t
+		case n == 0 || word != untold || t[n-1] != untold:
+			t[n] = word
+			n++
+		}
+	}
+	return t
+}
+
+// isWord tells whether a segment of the configuration's paths is a word: keys and tokens, as webhooks have them, are known
+// by their digits, capitals or length.
+func isWord(segment string) bool {
+	return segment != "" && len(segment) <= 20 && !strings.ContainsFunc(segment, func(c rune) bool {
 		return (c < 'a' || 'z' < c) && c != '-' && c != '_'
 	})
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -539,7 +538,8 @@ func TestOneSignalAlone(t *testing.T) {
 	}
 }
 
-// TestMissingTellsNoSecret: of what was seen, only a configured host's port and the words of a path are told.
+// TestMissingTellsNoSecret: of what was seen, only a configured host's port and such words of a path are told as the
+// configuration has too.
 func TestMissingTellsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := pizzaConfig()
@@ -549,8 +549,9 @@ func TestMissingTellsNoSecret(t *testing.T) {
 		td, ld := ptrace.NewTraces(), plog.NewLogs()
 		for _, url := range []string{
 			"https://user:CANARY@a.example.com/api/support/vendorkey123canary/report/x?token=CANARY",
-			"https://canary.example.com/CANARY", "https://canary.example.com/v1/" + strings.Repeat("canary", 9),
-			"https://b.example.com/v1/order?canary#canary", "https://b.example.com/",
+			"https://a.example.com/api/users/canary/order",
+			"https://canary.example.com/CANARY", "https://canary.example.com/canary",
+			"https://b.example.com/v1/order?canary#canary", "https://b.example.com/services/T0CANARY/order",
 			"https://b.example.com/more", "https://b.example.com/than/four",
 			"https://second.example.org:8443/canary?canary",
 		} {
@@ -570,7 +571,7 @@ func TestMissingTellsNoSecret(t *testing.T) {
 		for _, e := range h.log.All() {
 			assert.NotContains(t, strings.ToLower(fmt.Sprint(e.Message, e.ContextMap())), "canary")
 		}
-		assert.Contains(t, h.unseen()[1].Message, "(seen: /api/support/…, /…, /v1/…, /v1/order)")
+		assert.Contains(t, h.unseen()[1].Message, "(seen: /api/…, /api/…/order, /…, /v1/order)")
 		assert.Contains(t, h.unseen()[2].Message, "(seen: second.example.org:8443)")
 	})
 }
@@ -620,7 +621,7 @@ func TestAnotherVendorsCallsAreNoHint(t *testing.T) {
 // TestNearlyAProcedure: of a remote procedure call the path is told by its service and method.
 func TestNearlyAProcedure(t *testing.T) {
 	for _, tc := range []struct{ name, url, condition, want string }{
-		{"another service", "https://tax.example.com/rates", "true", "traces tax wrong_path"},
+		{"another method", "https://tax.example.com/prices/for", "true", "traces tax wrong_path"},
 		{"the service, another condition", "https://tax.example.com/prices", "false", "traces tax no_condition"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -636,7 +637,7 @@ func TestNearlyAProcedure(t *testing.T) {
 				require.Contains(t, h.missing(), tc.want)
 				for _, e := range h.unseen() {
 					if e.ContextMap()["cause"] == "wrong_path" {
-						assert.Contains(t, e.Message, "(seen: /prices/of)")
+						assert.Contains(t, e.Message, "(seen: /prices/…)")
 					}
 				}
 			})
@@ -659,13 +660,50 @@ func TestOrdersAreNoCalls(t *testing.T) {
 	})
 }
 
-// TestPlaces: places are told with the sight they belong to, and hold nothing of the request they were seen in.
+// TestToldPath: of a path those segments are told that are words of the configuration, and versions. Any other may be an
+// id, a name or a key; how many of them there are in a row does not matter.
+func TestToldPath(t *testing.T) {
+	cfg := pizzaConfig()
+	cfg.Orders = append(cfg.Orders, OrderConfig{Route: "/shops/{id}/gift-order/"})
+	cfg.Vendors[0].Calls.URLs = []string{"http://factory.example.com/api/order", "https://hooks.example.com/services/T0CANARY/oauth2", "https://hooks.example.com/abcdefghijklmnopqrstu/gift_card"}
+	words := newWords(cfg)
+	for _, tc := range []struct{ path, want string }{
+		{"/api/order", "/api/order"},
+		{"/api/v2/order", "/api/v2/order"},
+		{"/order", "/order"},
+		{"/rest/api/order", "/…/api/order"},
+		{"/users/alice/orders", "/…"},
+		{"/users/alice/order", "/…/order"},
+		{"/api/alice/order/bob", "/api/…/order/…"},
+		{"/shops/7/gift-order", "/shops/…/gift-order"},
+		{"/shops/{id}/gift-order", "/shops/…/gift-order"},
+		{"/services/T0CANARY/oauth2", "/services/…"},
+		{"/abcdefghijklmnopqrstu/gift_card", "/…/gift_card"},
+		{"/API/order", "/…/order"},
+		{"/v10/v1beta/v0", "/…/v0"},
+		{"/api//order", "/api/…/order"},
+		{"", "/"},
+		{"/", "/"},
+		{"//", "/…"},
+		{"*", "/…"},
+		{"/api/x/api/x/api/x/api/x", "/api/…/api/…/api/…/api/…"},
+		{"/api/x/api/x/api/x/api/api", "/api/…/api/…/api/…/api/api"},
+		{"/api/x/api/x/api/x/api/api/order", "/api/…/api/…/api/…/api/…"},
+	} {
+		at := place{path: words.told(tc.path)}
+		assert.Equal(t, tc.want, at.String(), tc.path)
+	}
+	path := "/users/alice/order"
+	assert.Zero(t, testing.AllocsPerRun(100, func() { words.told(path) }))
+}
+
+// TestPlaces: places are told with the sight they belong to, each once.
 func TestPlaces(t *testing.T) {
-	sub := &subject{unseen: new(atomic.Int32)}
-	path := strings.Repeat("/word", 100)[:10]
-	sub.sawAt(sightHostPort, place{path: path})
-	assert.Equal(t, " (seen: /word/word)", sub.seenAt(sightHostPort))
-	assert.NotSame(t, unsafe.StringData(path), unsafe.StringData(sub.places.Load().list[0].path))
+	sub, words := &subject{unseen: new(atomic.Int32)}, newWords(pizzaConfig())
+	for _, path := range []string{"/api/1", "/api/2/3", "/order"} {
+		sub.sawAt(sightHostPort, place{path: words.told(path)})
+	}
+	assert.Equal(t, " (seen: /api/…, /order)", sub.seenAt(sightHostPort))
 	sub.saw(sightHostPath)
 	assert.Empty(t, sub.seenAt(sightHostPath), "where it went is not known")
 }

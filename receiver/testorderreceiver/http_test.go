@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -205,4 +207,70 @@ func TestOwnTracing(t *testing.T) {
 	require.Equal(t, success, r.outcome())
 	assert.Equal(t, traceparent(r.trace, r.made[0].span), s.requests()[0].Header.Get("traceparent"))
 	assert.Empty(t, telemetry.SpanRecorder.Ended())
+}
+
+// connections counts those of a server.
+type connections struct{ made, closed atomic.Int32 }
+
+func (c *connections) state(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.made.Add(1)
+	case http.StateClosed:
+		c.closed.Add(1)
+	}
+}
+
+// TestConnections: each request has a connection of its own, also one that a redirect leads to, and none is left.
+func TestConnections(t *testing.T) {
+	for _, tc := range []struct {
+		name, proto string
+		begin       func(*httptest.Server)
+	}{
+		{"HTTP", "HTTP/1.1", (*httptest.Server).Start},
+		{"HTTPS", "HTTP/1.1", (*httptest.Server).StartTLS},
+		{"HTTP/2", "HTTP/2.0", func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var of connections
+			s := unstartedShop(nil)
+			s.handlers = map[string]http.HandlerFunc{
+				login:            redirects,
+				"PUT /api/order": func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"token":%q}`, session) },
+			}
+			s.Config.ConnState = of.state
+			tc.begin(s.Server)
+			defer s.Close()
+			cfg := pizzaConfig(t, s.URL, "http: {tls: {insecure_skip_verify: true}}")
+			cfg.Steps[0].Request.FollowRedirects = true
+			h := start(t, cfg)
+			h.oneRun(t)
+			require.Equal(t, map[string]int{"success": 1}, h.ran())
+			require.Len(t, s.requests(), 5, "the login's redirect, login, order, keys and logout")
+			assert.Equal(t, tc.proto, s.requests()[0].Proto)
+			assert.EqualValues(t, 5, of.made.Load())
+			assert.Eventually(t, func() bool { return of.closed.Load() == 5 }, time.Minute, time.Millisecond)
+		})
+	}
+}
+
+// TestGivenUp: a connection that is made only after its request was given up is not kept for another one.
+func TestGivenUp(t *testing.T) {
+	var of connections
+	ready := make(chan struct{})
+	s := unstartedShop(map[string]http.HandlerFunc{"GET /": answers(200, "")})
+	s.Config.ConnState = of.state
+	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		<-ready
+		return nil, nil
+	}}
+	s.StartTLS()
+	defer s.Close()
+	cfg, err := load(t, replaceURL(`{vendor: v, http: {timeout: 50ms, tls: {insecure_skip_verify: true}}, steps: [{name: order, request: {url: URL/}}]}`, s))
+	require.NoError(t, err)
+	p, err := newProbe(t.Context(), componenttest.NewNopHost(), receivertest.NewNopSettings(metadata.Type), cfg)
+	require.NoError(t, err)
+	require.Equal(t, vendorFailure, p.perform(t.Context(), t.Context()).outcome())
+	close(ready)
+	assert.Eventually(t, func() bool { return of.made.Load() == 1 && of.closed.Load() == 1 }, time.Minute, time.Millisecond)
 }

@@ -114,11 +114,15 @@ func newProbe(ctx context.Context, host component.Host, set receiver.Settings, c
 	// The Collector's own tracing would put its trace in the place of the run's.
 	own := set.TelemetrySettings
 	own.TracerProvider = nil
-	forSteps, err := cfg.HTTP.ToClient(ctx, host.GetExtensions(), own)
+	// Each request has a connection of its own, as a new customer's: one that was kept would not notice that nobody can
+	// make one.
+	client := cfg.HTTP
+	client.DisableKeepAlives = true //lint:ignore SA1019 what it is to be replaced by can only be written in YAML
+	forSteps, err := client.ToClient(ctx, host.GetExtensions(), own)
 	if err != nil {
 		return nil, err
 	}
-	bare := cfg.HTTP
+	bare := client
 	bare.Auth, bare.Headers = configoptional.None[configauth.Config](), nil
 	forKeys, err := bare.ToClient(ctx, host.GetExtensions(), own)
 	if err != nil {

@@ -123,8 +123,6 @@ func (s *sender) send(ctx context.Context, client http.Client, r *request, c cap
 	if err != nil || !ok {
 		return a, &failure{reason: reason.BadResponse, detail: "what was captured makes no URL", unblamed: true}
 	}
-	// As a new customer's: a connection that was kept would not notice that nobody can make one.
-	req.Close = true
 	if r.isJSON {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -177,7 +177,7 @@ func (a *announcer) announce(c outageChange) {
 	}
 	fields = append(fields,
 		zap.Any("vendor.failure.reasons", reasons),
-		zap.Bool("vendor.failure.chaos", out.chaos()))
+		zap.Bool("vendor.failure.chaos", out.chaos))
 	// Of a vendor that rejects everybody nothing is told as failed.
 	last := out.known
 	if most.failures > 0 {
@@ -201,7 +201,7 @@ func (a *announcer) announce(c outageChange) {
 	}
 
 	if c.opened {
-		a.telemetry.Outages.Add(context.Background(), 1, a.chaos(c.vendor, out.chaos()))
+		a.telemetry.Outages.Add(context.Background(), 1, a.chaos(c.vendor, out.chaos))
 		if out.fromStart {
 			fields = append(fields, zap.String("vendor.outage.note", "nothing but failure was seen since this processor's start: the outage may be older"))
 		}

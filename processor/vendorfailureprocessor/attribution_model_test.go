@@ -276,7 +276,8 @@ func (m *attribution) add(metric string, t sighting, outcome string, b blamed) {
 	m.counts[key+",vendor.outcome="+outcome+",vendor.signal="+t.kind.signal()]++
 }
 
-// call tells why a call failed; why is "" where it succeeded, and counts is false where its line says nothing.
+// call tells why a call failed and whether its answer shows chaos; why is "" where it succeeded, and counts is false where
+// its line says nothing.
 func (m *attribution) call(t sighting) (b blamed, counts bool) {
 	if t.kind == elsewhereSpans {
 		b.vendor, counts = m.discovered(t)
@@ -308,11 +309,41 @@ func (m *attribution) call(t sighting) (b blamed, counts bool) {
 		b.why = "bad_response"
 	case t.kind == callSpans && v.SlowAfter > 0 && t.took > v.SlowAfter:
 		b.why = "slow"
-	default:
-		return blamed{}, true
 	}
 	_, _, b.chaos = rules(v, t.status, t.says)
+	if b.why == "slow" { // its answer came as a success: lines tell what it said
+		for _, k := range m.known[t.trace] {
+			if k.kind.signal() == "logs" {
+				shown, ok := m.shown(k)
+				b.chaos = b.chaos || ok && shown.vendor == b.vendor
+			}
+		}
+	}
 	return b, true
+}
+
+// shown is the vendor whose chaos a line or span of it shows: what failed as well as what came as a success. The line of an
+// order that succeeded may speak of several, and then tells nothing.
+func (m *attribution) shown(t sighting) (b blamed, ok bool) {
+	switch t.kind {
+	case callSpans, callLines, elsewhereSpans:
+		b, _ = m.call(t)
+	case handlerSpans, orderSpans:
+		b, _ = m.saying(t.says)
+	case orderLines:
+		if b, ok = m.own(t); !ok && t.status < 400 {
+			var of []blamed
+			for _, v := range m.cfg.Vendors {
+				if _, _, chaos := rules(v, 0, t.says); chaos {
+					of = append(of, blamed{v.Name, "", true})
+				}
+			}
+			if len(of) == 1 {
+				b = of[0]
+			}
+		}
+	}
+	return b, b.chaos
 }
 
 // byStatus is the table of reasons, its column for HTTP.
@@ -412,8 +443,9 @@ func (m *attribution) blame(t sighting) (b blamed, ok bool) {
 		}
 	}
 	b.why = cmp.Or(b.why, "error")
-	for _, sign := range slices.Concat(calls[0], calls[1], texts[0], texts[1]) {
-		b.chaos = b.chaos || sign.chaos && sign.vendor == b.vendor
+	for _, k := range m.known[t.trace] {
+		shown, ok := m.shown(k)
+		b.chaos = b.chaos || ok && shown.vendor == b.vendor
 	}
 	return b, true
 }
@@ -531,7 +563,7 @@ func shopping(random *rand.Rand, cfg *Config) (all []sighting) {
 			}
 			switch random.IntN(12) {
 			case 0:
-				span.took, span.says = 11*time.Second, ""
+				span.took = 11 * time.Second
 			case 1:
 				if line.status > 0 {
 					line.token = pick(goodJWT, brokenJWT)

@@ -115,7 +115,7 @@ type ResponseConfig struct {
 	Conditions []string `mapstructure:"conditions"`
 	// Reason is the value of vendor.failure.reason that this answer means.
 	Reason string `mapstructure:"reason"`
-	// Chaos says that this answer shows a chaos test.
+	// Chaos says that this answer shows a chaos test, also one that came as a success.
 	Chaos bool `mapstructure:"chaos"`
 }
 

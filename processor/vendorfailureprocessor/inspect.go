@@ -137,6 +137,9 @@ func (w *watch) inspectClient(x *asked, from *service, b *batch) {
 		return
 	}
 	c.caller = from.caller(w)
+	if c.reason == reason.Slow { // what it was answered, only lines can tell
+		c.chaos = c.chaos || w.known(b, c.trace).showsChaosBy(logs, v)
+	}
 	b.addCall(c)
 	if c.reason != reason.None {
 		w.tag(span.Attributes(), c.fault)
@@ -208,8 +211,12 @@ func (w *watch) judgeCallSpan(x *asked, r *requestSpan, index int16) call {
 		span:     span.SpanID(),
 		duration: durationOf(span),
 	}
-	if c.reason != reason.None && c.reason != reason.Slow && len(v.responses) > 0 {
-		f := v.responses.find(r.status, func(text string) bool { return throws(span, text) }, x)
+	throws := func(text string) bool { return throws(span, text) }
+	switch {
+	case c.reason == reason.None || c.reason == reason.Slow:
+		c.chaos = v.chaos.find(r.status, throws, x).chaos
+	case len(v.responses) > 0:
+		f := v.responses.find(r.status, throws, x)
 		c.chaos = f.chaos
 		if f.reason != reason.None {
 			c.reason = f.reason
@@ -314,8 +321,11 @@ func (w *watch) inspectLine(l *line, found *candidates, x *asked, b *batch) bool
 			if o.outcome == ownFailure || o.outcome == vendorFailure {
 				b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: attributes})
 			}
-			if o.outcome == vendorFailure {
+			switch {
+			case o.outcome == vendorFailure:
 				b.addSign(o.trace, logs, o.orError())
+			case o.chaos:
+				b.addSign(o.trace, logs, o.fault)
 			}
 			b.orders = append(b.orders, o)
 		}
@@ -403,10 +413,32 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 				break
 			}
 		}
+		if o.outcome == success {
+			o.fault = w.chaosOf(l, answer)
+		}
 	default:
 		return order{}, false
 	}
 	return o, true
+}
+
+// chaosOf returns the chaos of a vendor that the answer of an order shows which succeeded. Where it may be that of several
+// it tells nothing.
+func (w *watch) chaosOf(l *line, answer gjson.Result) (f fault) {
+	says := func(text string) bool { return contains(answer, text) }
+	if !slices.ContainsFunc(w.chaos, says) {
+		return fault{}
+	}
+	for i := range w.vendors {
+		if !w.vendors[i].chaos.find(0, says, l.asked).chaos {
+			continue
+		}
+		if f.chaos {
+			return fault{}
+		}
+		f = fault{at: l.at(), vendor: int16(i), chaos: true}
+	}
+	return f
 }
 
 // judgeCallLine judges the call to a vendor that a line records. A line with neither status nor error nor response
@@ -425,6 +457,7 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 		span:     l.record.SpanID(),
 		duration: -1,
 	}
+	says := func(text string) bool { return contains(answer, text) }
 	answered := true
 	switch {
 	case c.reason != reason.None:
@@ -433,9 +466,10 @@ func (w *watch) judgeCallLine(l *line, index int16) (call, bool) {
 	case !v.isValid(answer, l.asked) && l.isWhole(answer):
 		c.reason, answered = reason.BadResponse, false
 	default:
+		c.chaos = v.chaos.find(status, says, l.asked).chaos
 		return c, true
 	}
-	f := v.responses.find(status, func(text string) bool { return contains(answer, text) }, l.asked)
+	f := v.responses.find(status, says, l.asked)
 	c.chaos = f.chaos
 	// Of an answer that came as a success the rules tell no reason.
 	if answered && f.reason != reason.None {

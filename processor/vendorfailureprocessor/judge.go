@@ -32,13 +32,13 @@ type fault struct {
 	at     pcommon.Timestamp // the end of the call, or the time of the record
 	vendor int16
 	reason reason.Reason // reason.None: there is no fault
-	chaos  bool
+	chaos  bool          // without a fault: an answer that came as a success shows it
 }
 
 // first returns the one of two faults of a vendor that failed first; chaos that either shows stays.
 func (f fault) first(g fault) fault {
 	chaos := f.chaos || g.chaos
-	if g.at < f.at {
+	if f.reason == reason.None || g.reason != reason.None && g.at < f.at {
 		f = g
 	}
 	f.chaos = chaos
@@ -61,7 +61,8 @@ func (s signal) String() string {
 	return "logs"
 }
 
-// sign is what one signal tells against a vendor: that a call to it failed, or that an answer or an exception says so.
+// sign is what one signal tells against a vendor: that a call to it failed, or that an answer or an exception says so; or,
+// without a reason, that there is chaos in it.
 type sign struct {
 	fault
 	signal signal
@@ -74,9 +75,6 @@ type evidence []sign
 
 // add takes in a sign.
 func (e *evidence) add(more sign) {
-	if more.reason == reason.None {
-		return
-	}
 	for i := range *e {
 		if s := &(*e)[i]; s.vendor == more.vendor && s.signal == more.signal && s.isCall == more.isCall {
 			s.fault = s.first(more.fault)
@@ -107,7 +105,11 @@ func (e evidence) blame(of signal) fault {
 	}
 	var most *sign
 	for i := range e {
-		if s := &e[i]; most == nil || tells(s) > tells(most) || tells(s) == tells(most) && s.at < most.at {
+		s := &e[i]
+		if s.reason == reason.None {
+			continue
+		}
+		if most == nil || tells(s) > tells(most) || tells(s) == tells(most) && s.at < most.at {
 			most = s
 		}
 	}
@@ -122,7 +124,7 @@ func (e evidence) blame(of signal) fault {
 // callReason returns why the call to a vendor failed, as far as is known.
 func (e evidence) callReason(vendor int16, of signal) (why reason.Reason) {
 	for _, s := range e {
-		if s.isCall && s.vendor == vendor && (why == reason.None || s.signal == of) {
+		if s.isCall && s.vendor == vendor && s.reason != reason.None && (why == reason.None || s.signal == of) {
 			why = s.reason
 		}
 	}
@@ -132,4 +134,9 @@ func (e evidence) callReason(vendor int16, of signal) (why reason.Reason) {
 // showsChaos tells whether anything that is known against a vendor shows chaos.
 func (e evidence) showsChaos(vendor int16) bool {
 	return slices.ContainsFunc(e, func(s sign) bool { return s.vendor == vendor && s.chaos })
+}
+
+// showsChaosBy tells whether anything that one signal tells of a vendor shows chaos.
+func (e evidence) showsChaosBy(of signal, vendor int16) bool {
+	return slices.ContainsFunc(e, func(s sign) bool { return s.signal == of && s.vendor == vendor && s.chaos })
 }

@@ -17,7 +17,7 @@ const rememberFor = 5 * time.Minute
 
 // order is one request to an order endpoint, judged.
 type order struct {
-	fault   // of a vendor_failure; at is the order's own time in any case
+	fault   // of a vendor_failure, or the chaos of a success; at is the order's own time in any case
 	outcome outcome
 	signal  signal
 	caller  caller
@@ -57,6 +57,24 @@ func (r *remembered) wait(w *waitingOrder) {
 	r.last = w
 }
 
+// decide appends the orders of which the evidence tells who is to blame. The others wait on.
+func (r *remembered) decide(decided []order) []order {
+	w := r.first
+	r.first, r.last = nil, nil
+	for w != nil {
+		next := w.next
+		w.next = nil
+		if o := w.settled(&r.evidence); o.outcome == ownFailure {
+			r.wait(w)
+		} else {
+			w.of = nil
+			decided = append(decided, o)
+		}
+		w = next
+	}
+	return decided
+}
+
 // unclaimed yields the calls that are a vendor's should an order be seen.
 func (r *remembered) unclaimed() iter.Seq[*stranger] {
 	return func(yield func(*stranger) bool) {
@@ -68,9 +86,9 @@ func (r *remembered) unclaimed() iter.Seq[*stranger] {
 	}
 }
 
-// memory remembers, for traces in which a vendor call failed or an order is undecided, what is held against whom. It
-// keeps two generations: when the young one is full or old enough it becomes the old one, and what was old is
-// forgotten. So a trace costs one map entry, and at most limits.traces are kept, and as many strangers.
+// memory remembers, for traces in which a vendor call failed or an answer showed chaos, or an order is undecided, what is
+// held against whom. It keeps two generations: when the young one is full or old enough it becomes the old one, and what
+// was old is forgotten. So a trace costs one map entry, and at most limits.traces are kept, and as many strangers.
 type memory struct {
 	settle time.Duration
 	keeps  time.Duration // a generation, if it is not full before
@@ -145,11 +163,7 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 	for id, e := range found {
 		r := m.keep(now, id)
 		r.addAll(*e)
-		for w := r.first; w != nil; w = w.next {
-			w.of = nil
-			decided = append(decided, w.settled(&r.evidence))
-		}
-		r.first, r.last = nil, nil
+		decided = r.decide(decided)
 	}
 	for _, o := range orders {
 		if !o.waits || m.settle == 0 || m.closed {

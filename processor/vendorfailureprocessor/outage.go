@@ -58,7 +58,8 @@ type outageChange struct {
 type health struct {
 	tallies [itemCount][signalCount]*tally // those of orders are outages.successes as long as the vendor broke none of them
 	recent  [itemCount][signalCount][]failureEvent
-	outage  *outage // nil: there is none
+	outage  *outage           // nil: there is none
+	chaos   pcommon.Timestamp // when an answer last showed it
 }
 
 // failureEvent is a call or an order that failed because of the vendor.
@@ -76,6 +77,8 @@ type outage struct {
 	lost  [itemCount][signalCount]losses
 	// fromStart says that nothing but failure was seen since the processor's start: the outage may be older.
 	fromStart bool
+	// chaos says that an answer since then showed it, also one that came as a success.
+	chaos bool
 }
 
 // losses sums up what failed.
@@ -84,7 +87,6 @@ type losses struct {
 	customers   int // those that are not synthetic
 	first, last pcommon.Timestamp
 	reasons     [reason.Count]int
-	chaos       bool
 	traces      []pcommon.TraceID // the first few
 	users       users
 	value       float64
@@ -150,6 +152,9 @@ func (o *outages) inOutage() bool {
 // call takes in a judged call.
 func (o *outages) call(now time.Time, c *call) {
 	at, late := o.time(now, c.at, c.signal, c.caller)
+	if c.chaos {
+		o.showChaos(c.vendor, at)
+	}
 	if c.repeats {
 		return
 	}
@@ -172,6 +177,9 @@ func (o *outages) order(now time.Time, x *order) {
 	at, late := o.time(now, x.at, x.signal, x.caller)
 	f := failureEvent{fault: x.fault, trace: x.trace, impact: x.impact, synthetic: x.synthetic}
 	f.at = at
+	if x.chaos {
+		o.showChaos(x.vendor, at)
+	}
 	switch {
 	case x.outcome == success:
 		if !late {
@@ -179,6 +187,15 @@ func (o *outages) order(now time.Time, x *order) {
 		}
 	case x.outcome == vendorFailure && x.reason != reason.Rejected:
 		o.observe(x.vendor, ofOrders, x.signal, bad, f, late)
+	}
+}
+
+// showChaos takes in that an answer of a vendor showed chaos, late or not: it tells what an outage is in which it came.
+func (o *outages) showChaos(vendor int16, at pcommon.Timestamp) {
+	h := o.health(vendor)
+	h.chaos = max(h.chaos, at)
+	if h.outage != nil && at >= h.outage.since {
+		h.outage.chaos = true
 	}
 }
 
@@ -230,7 +247,7 @@ func (o *outages) changed(vendor int16, of item, s signal) {
 	down, since := h.isDown(&o.cfg)
 	switch {
 	case down && h.outage == nil:
-		h.outage = &outage{since: since, known: h.tallies[of][s].now, fromStart: !h.succeedsAfter(0)}
+		h.outage = &outage{since: since, known: h.tallies[of][s].now, fromStart: !h.succeedsAfter(0), chaos: h.chaos >= since}
 		h.backdate()
 		o.tell(outageChange{vendor: vendor, opened: true, at: h.outage.known, outage: h.outage})
 	case !down && h.outage != nil:
@@ -333,7 +350,6 @@ func (h *health) backdate() {
 func (l *losses) add(f failureEvent) {
 	l.failures++
 	l.reasons[f.reason]++
-	l.chaos = l.chaos || f.chaos
 	if l.first == 0 || f.at < l.first {
 		l.first = f.at
 	}
@@ -382,18 +398,6 @@ func (o *outage) value() (value float64, told bool) {
 		}
 	}
 	return value, told
-}
-
-// chaos tells whether an answer in this outage showed chaos.
-func (o *outage) chaos() bool {
-	for of := range o.lost {
-		for s := range o.lost[of] {
-			if o.lost[of][s].chaos {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // leading returns the losses that tell most: those of orders, else of calls, by the signal that knows of more.

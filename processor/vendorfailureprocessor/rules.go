@@ -17,6 +17,7 @@ type vendor struct {
 	jwt       []string // paths in a response
 	responses ruleSet
 	thrown    ruleSet    // those of responses that are held against exceptions: they speak of a text alone
+	chaos     ruleSet    // those of responses that show chaos: of an answer that came as a success nothing else is asked
 	calls     conditions // beside urls and logs
 }
 
@@ -48,6 +49,9 @@ func newVendor(c VendorConfig, key string, parsers *conditionParsers) (v vendor,
 	for _, r := range v.responses {
 		if r.contains != "" && r.status == 0 {
 			v.thrown = append(v.thrown, r)
+		}
+		if r.chaos {
+			v.chaos = append(v.chaos, r)
 		}
 	}
 	return v, errors.Join(errs...)

@@ -26,6 +26,7 @@ type watch struct {
 	// of it, the first.
 	validators []int16
 	thrown     []string // the texts of all their rules for exceptions: most exceptions have none of them
+	chaos      []string // the texts of all their rules that show chaos, "" among them where one asks for no text
 	targets    targets
 	labels     []label
 	memory     *memory
@@ -85,6 +86,11 @@ func newWatch(set component.TelemetrySettings, cfg *Config) (*watch, error) {
 		for _, r := range v.thrown {
 			if !slices.Contains(w.thrown, r.contains) {
 				w.thrown = append(w.thrown, r.contains)
+			}
+		}
+		for _, r := range v.chaos {
+			if !slices.Contains(w.chaos, r.contains) {
+				w.chaos = append(w.chaos, r.contains)
 			}
 		}
 		w.vendors = append(w.vendors, v)
@@ -247,9 +253,9 @@ func (b *batch) addCall(c call) {
 	b.addEvidence(&c)
 }
 
-// addEvidence holds a failed call against its vendor in the orders of its trace.
+// addEvidence holds a failed call, or the chaos that an answer showed, against its vendor in the orders of its trace.
 func (b *batch) addEvidence(c *call) {
-	if c.reason != reason.None && !c.trace.IsEmpty() {
+	if (c.reason != reason.None || c.chaos) && !c.trace.IsEmpty() {
 		b.of(c.trace).add(sign{fault: c.fault, signal: c.signal, isCall: true})
 	}
 }

@@ -224,6 +224,15 @@ func TestConditionErrorsCountOnce(t *testing.T) {
 		}, lines: func(ld plog.Logs) {
 			addRecord(ld, map[string]any{"status": 500, "url": "http://127.0.0.1:4000/api/order"}, "type", "factory")
 		}, want: 1},
+		{name: "a third vendor of one label that is not asked", configure: func(cfg *Config) {
+			for _, condition := range []string{"true", broken} {
+				next := cfg.Vendors[0]
+				next.Name, next.Calls.Conditions = condition, []string{condition}
+				cfg.Vendors = append(cfg.Vendors, next)
+			}
+		}, lines: func(ld plog.Logs) {
+			addRecord(ld, map[string]any{"status": 500, "url": "https://elsewhere.example.com/"}, "type", "factory")
+		}},
 		{name: "a second endpoint that is not asked", configure: func(cfg *Config) {
 			second := cfg.Orders[0]
 			second.Conditions = []string{broken}

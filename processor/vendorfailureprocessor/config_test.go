@@ -98,7 +98,7 @@ func TestConfigFaults(t *testing.T) {
 		{"two vendors of one name", order + "vendors: [{name: a, calls: {urls: [a.example.com]}}, {name: a, calls: {urls: [b.example.com]}}]", []string{
 			`vendors[1].name: "a" is already vendors[0]; give each vendor a name of its own, or one entry with all its urls`,
 		}},
-		{"two vendors at one place", order + `vendors: [{name: a, calls: {urls: [https://x.example.com/v1, https://x.example.com/v1/]}}, {name: b, calls: {urls: ["https://X.example.com:443/v1"]}}, {name: c, calls: {urls: [https://x.example.com/v1], conditions: ['attributes["c"] == 1']}}]`, []string{
+		{"two vendors at one place", order + `vendors: [{name: a, calls: {urls: [https://x.example.com/v1, https://x.example.com/v1/]}}, {name: b, calls: {urls: ["https://X.example.com:443/v1"]}}, {name: c, calls: {urls: [https://x.example.com/v1], conditions: ['attributes["c"] == 1']}}, {name: d, calls: {urls: [y.example.com], conditions: ['attributes["d"] == 1']}}, {name: the rest, calls: {urls: [y.example.com]}}]`, []string{
 			"vendors[1].calls.urls[0]: it is vendors[0].calls.urls[0] as well; tell the two vendors apart by path, or by calls.conditions",
 			"vendors[2].calls.urls[0]: vendors[0].calls.urls[0] comes first and has no conditions, so it takes every call; list this vendor before that one",
 		}},

@@ -248,6 +248,10 @@ func TestSeveralLabels(t *testing.T) {
 
 // TestCallerOfARecord: the resource's service.name, else the record's service label.
 func TestCallerOfARecord(t *testing.T) {
+	deep := `{"user":"a@example.com"}`
+	for range maxUnwrap + 2 {
+		deep = quoted(deep)
+	}
 	for _, tc := range []struct {
 		name     string
 		resource []any
@@ -265,6 +269,7 @@ func TestCallerOfARecord(t *testing.T) {
 		{"what has parts is no name", nil, []any{"source", map[string]any{"ip": "198.51.100.7"}, "job", "shop"}, "", "shop"},
 		{"nor is a list", nil, []any{"component", []any{"a@example.com"}, "job", "shop"}, "", "shop"},
 		{"nor is JSON", nil, []any{"component", ` {"user":"a@example.com"}`, "source", `[1`, "service", `"{}"`, "job", "shop"}, "", "shop"},
+		{"nor is JSON that is encoded again and again", nil, []any{"component", deep, "job", "shop"}, "", "shop"},
 		{"nor is a number", nil, []any{"component", 7, "job", "shop"}, "", "shop"},
 		{"nor is an empty text", nil, []any{"component", "", "job", "shop"}, "", "shop"},
 		{"no name in attributes, one in the body", nil, []any{"source", map[string]any{"ip": "198.51.100.7"}}, `,"source":{"ip":"198.51.100.7"},"service":{"id":"7","name":"shop"}`, "shop"},

@@ -312,6 +312,30 @@ func TestMemoryForgets(t *testing.T) {
 	})
 }
 
+// TestRemembered: how long a trace is remembered at least, whatever else comes meanwhile.
+func TestRemembered(t *testing.T) {
+	for settle, want := range map[time.Duration]time.Duration{0: rememberFor, 5 * time.Second: rememberFor, 2 * rememberFor: 2 * rememberFor} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := pizzaConfig()
+			cfg.Settle = settle
+			h := start(t, cfg)
+			send := func(trace byte, kind ptrace.SpanKind, attributes []any) {
+				td := ptrace.NewTraces()
+				addSpan(td, trace, kind, attributes)
+				require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+			}
+			send(1, client, callSpan(500))
+			for n := range byte(want / time.Minute) {
+				time.Sleep(time.Minute)
+				send(2+n, client, callSpan(500))
+			}
+			send(1, server, orderSpan(500))
+			h.shutdown(t)
+			assert.Equal(t, map[string]int{"vendor_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"), settle)
+		})
+	}
+}
+
 // TestLongSettle: a trace is remembered for as long as its order waits, and nothing is said of limits that were not met.
 func TestLongSettle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -225,6 +225,7 @@ func TestConditionErrorsCountOnce(t *testing.T) {
 			addRecord(ld, map[string]any{"status": 500, "url": "http://127.0.0.1:4000/api/order"}, "type", "factory")
 		}, want: 1},
 		{name: "a third vendor of one label that is not asked", configure: func(cfg *Config) {
+			cfg.Vendors[0].Calls.URLs = nil
 			for _, condition := range []string{"true", broken} {
 				next := cfg.Vendors[0]
 				next.Name, next.Calls.Conditions = condition, []string{condition}

@@ -106,27 +106,43 @@ func (b blamed) String() string {
 // trace and looks at all of them anew each time.
 type attribution struct {
 	cfg    *Config
-	known  map[int][]sighting // by trace
+	known  map[int][]sighting  // by trace
+	said   map[sighting]saying // of the lines of orders that are known
 	waits  []waiting
 	calls  []sighting // to hosts that will be vendors when an order is seen in their traces
 	counts map[string]int
 	tags   map[int]blamed // by the number of the sighting; absent where nothing may be written
 }
 
+// saying is what the line of an order said of a vendor when it came: what comes later of its order's own blame does not
+// change what others were told.
+type saying struct {
+	blamed
+	ok bool
+}
+
 type waiting struct {
-	order sighting
-	until time.Duration
+	order   sighting
+	outcome string // if nothing more is told
+	blames  blamed
+	until   time.Duration
 }
 
 // attributed returns what is counted, and what is tagged, of sightings that are delivered so.
 func attributed(cfg *Config, all []sighting, how []delivery) (counts map[string]int, tags map[int]blamed) {
-	m := &attribution{cfg: cfg, known: map[int][]sighting{}, counts: map[string]int{}, tags: map[int]blamed{}}
+	m := &attribution{cfg: cfg, known: map[int][]sighting{}, said: map[sighting]saying{}, counts: map[string]int{}, tags: map[int]blamed{}}
 	now := time.Duration(0)
 	for _, d := range how {
 		now += d.after
 		m.settle(now)
 		for _, i := range d.what {
 			m.learn(all[i])
+		}
+		for _, i := range d.what {
+			if all[i].kind == orderLines {
+				b, ok := m.own(all[i])
+				m.said[all[i]] = saying{b, ok}
+			}
 		}
 		for _, i := range d.what {
 			m.judge(i, all[i], now)
@@ -155,11 +171,11 @@ func (m *attribution) learn(t sighting) {
 	}
 }
 
-// settle counts the orders that have waited long enough: they are ours.
+// settle counts the orders that have waited long enough: they are ours, or the first suspect's.
 func (m *attribution) settle(now time.Duration) {
 	m.waits = slices.DeleteFunc(m.waits, func(w waiting) bool {
 		if w.until <= now {
-			m.count(w.order, "own_failure", blamed{})
+			m.count(w.order, w.outcome, w.blames)
 			return true
 		}
 		return false
@@ -178,7 +194,7 @@ func (m *attribution) decide() {
 	})
 	m.waits = slices.DeleteFunc(m.waits, func(w waiting) bool {
 		b, ok := m.blame(w.order)
-		if ok {
+		if ok = ok && m.isSure(w.order); ok {
 			m.count(w.order, "vendor_failure", b)
 		}
 		return ok
@@ -205,11 +221,14 @@ func (m *attribution) judge(i int, t sighting, now time.Duration) {
 	case orderSpans, orderLines:
 		role = "order"
 		switch b, ok := m.blame(t); {
+		case ok && t.trace != 0 && !m.isSure(t):
+			m.tags[i] = b
+			m.waits = append(m.waits, waiting{t, "vendor_failure", b, now + m.cfg.Settle})
 		case ok:
 			m.tags[i] = b
 			m.count(t, "vendor_failure", b)
 		case t.status >= 500 && t.trace != 0:
-			m.waits = append(m.waits, waiting{t, now + m.cfg.Settle})
+			m.waits = append(m.waits, waiting{t, "own_failure", blamed{}, now + m.cfg.Settle})
 		case t.status >= 500:
 			m.count(t, "own_failure", blamed{})
 		case t.status >= 400:
@@ -279,6 +298,23 @@ func (m *attribution) add(metric string, t sighting, outcome string, b blamed) {
 // call tells why a call failed and whether its answer shows chaos; why is "" where it succeeded, and counts is false where
 // its line says nothing.
 func (m *attribution) call(t sighting) (b blamed, counts bool) {
+	if b, counts = m.failed(t); !counts || t.kind == elsewhereSpans {
+		return b, counts
+	}
+	_, _, b.chaos = rules(m.cfg.Vendors[t.vendor], t.status, t.says)
+	if b.why == "slow" { // its answer came as a success: lines tell what it said
+		for _, k := range m.known[t.trace] {
+			if k.kind.signal() == "logs" {
+				shown, ok := m.shown(k)
+				b.chaos = b.chaos || ok && shown.vendor == b.vendor
+			}
+		}
+	}
+	return b, true
+}
+
+// failed tells why a call failed.
+func (m *attribution) failed(t sighting) (b blamed, counts bool) {
 	if t.kind == elsewhereSpans {
 		b.vendor, counts = m.discovered(t)
 		if b.why = byStatus(t.status); b.why == "" {
@@ -310,15 +346,6 @@ func (m *attribution) call(t sighting) (b blamed, counts bool) {
 	case t.kind == callSpans && v.SlowAfter > 0 && t.took > v.SlowAfter:
 		b.why = "slow"
 	}
-	_, _, b.chaos = rules(v, t.status, t.says)
-	if b.why == "slow" { // its answer came as a success: lines tell what it said
-		for _, k := range m.known[t.trace] {
-			if k.kind.signal() == "logs" {
-				shown, ok := m.shown(k)
-				b.chaos = b.chaos || ok && shown.vendor == b.vendor
-			}
-		}
-	}
 	return b, true
 }
 
@@ -331,7 +358,7 @@ func (m *attribution) shown(t sighting) (b blamed, ok bool) {
 	case handlerSpans, orderSpans:
 		b, _ = m.saying(t.says)
 	case orderLines:
-		if b, ok = m.own(t); !ok && t.status < 400 {
+		if b = m.said[t].blamed; !m.said[t].ok && t.status < 400 {
 			var of []blamed
 			for _, v := range m.cfg.Vendors {
 				if _, _, chaos := rules(v, 0, t.says); chaos {
@@ -391,15 +418,65 @@ func (m *attribution) saying(text string) (b blamed, ok bool) {
 // own is what an order's line says by itself: it failed and a rule blames a vendor, or it succeeded with a response that
 // is not valid.
 func (m *attribution) own(t sighting) (b blamed, ok bool) {
-	switch v := m.cfg.Vendors[t.vendor]; {
+	switch {
 	case t.kind != orderLines:
 	case t.status >= 500:
 		return m.saying(t.says)
-	case t.status < 400 && t.token == brokenJWT && len(v.ValidResponse.JWT) > 0:
+	case len(m.suspects(t)) > 0:
+		v, _ := m.broke(t)
 		_, _, chaos := rules(v, 0, t.says)
 		return blamed{v.Name, "bad_response", chaos}, true
 	}
 	return blamed{}, false
+}
+
+// tokenField is where the response of a vendor has its token.
+func tokenField(v VendorConfig) string {
+	return slices.Concat(v.ValidResponse.JWT, []string{v.Name})[0]
+}
+
+// suspects are the vendors that ask for the token that is broken in the line of an order which succeeded.
+func (m *attribution) suspects(t sighting) (of []VendorConfig) {
+	for _, v := range m.cfg.Vendors {
+		if t.kind == orderLines && t.status < 400 && t.token == brokenJWT && slices.Contains(v.ValidResponse.JWT, tokenField(m.cfg.Vendors[t.vendor])) {
+			of = append(of, v)
+		}
+	}
+	return of
+}
+
+// broke is the suspect that the calls known of the trace tell: one that gave a broken answer, or else one whose call failed;
+// as ever the order's signal before the other, and then the first. Where they tell nothing, it is the first suspect.
+func (m *attribution) broke(t sighting) (v VendorConfig, told bool) {
+	of := m.suspects(t)
+	if len(of) == 1 {
+		return of[0], true
+	}
+	known := slices.SortedFunc(slices.Values(m.known[t.trace]), func(a, b sighting) int { return cmp.Compare(a.at, b.at) })
+	for _, why := range []string{"bad_response", ""} {
+		for _, kind := range []sightingKind{callLines, callSpans} {
+			for _, k := range known {
+				if k.kind != kind {
+					continue
+				}
+				call, _ := m.failed(k)
+				i := slices.IndexFunc(of, func(v VendorConfig) bool { return v.Name == call.vendor })
+				if i >= 0 && call.why != "" && (why == "" || call.why == why) {
+					return of[i], true
+				}
+			}
+		}
+	}
+	return of[0], false
+}
+
+// isSure tells whether nothing that may still come decides otherwise by which vendor an order was broken.
+func (m *attribution) isSure(t sighting) bool {
+	if len(m.suspects(t)) == 0 {
+		return true
+	}
+	_, told := m.broke(t)
+	return told
 }
 
 // blame tells whether an order failed because of a vendor, by what is known of its trace by now.
@@ -421,8 +498,8 @@ func (m *attribution) blame(t sighting) (b blamed, ok bool) {
 				texts[from] = append(texts[from], text)
 			}
 		case orderLines:
-			if text, ok := m.own(k); ok {
-				texts[from] = append(texts[from], text)
+			if said := m.said[k]; said.ok {
+				texts[from] = append(texts[from], said.blamed)
 			}
 		}
 	}
@@ -460,9 +537,7 @@ func shopConfig(random *rand.Rand) *Config {
 		if random.IntN(2) == 0 {
 			v.SlowAfter = 10 * time.Second
 		}
-		if random.IntN(2) == 0 {
-			v.ValidResponse.JWT = []string{name}
-		}
+		v.ValidResponse.JWT = [][]string{nil, {name}, {"token"}, {"token", name}}[random.IntN(4)]
 		for _, r := range []ResponseConfig{
 			{Status: 503, Reason: "rejected"},
 			{Status: 502, Chaos: true},
@@ -564,7 +639,7 @@ func shopping(random *rand.Rand, cfg *Config) (all []sighting) {
 			switch random.IntN(12) {
 			case 0:
 				span.took = 11 * time.Second
-			case 1:
+			case 1, 3, 4:
 				if line.status > 0 {
 					line.token = pick(goodJWT, brokenJWT)
 				}
@@ -624,7 +699,7 @@ func shopping(random *rand.Rand, cfg *Config) (all []sighting) {
 			if status < 400 {
 				line.level = "info"
 			}
-			if random.IntN(6) == 0 {
+			if random.IntN(3) == 0 {
 				line.token, line.vendor = pick(goodJWT, brokenJWT), random.IntN(len(cfg.Vendors))
 			}
 			add(span)
@@ -816,7 +891,7 @@ func (t sighting) line(ld plog.Logs, cfg *Config) pcommon.Map {
 		answer["message"] = t.says
 	}
 	if t.token != "" {
-		answer[cfg.Vendors[t.vendor].Name] = t.token
+		answer[tokenField(cfg.Vendors[t.vendor])] = t.token
 	}
 	field("resBody", toJSON(answer), len(answer) > 0)
 

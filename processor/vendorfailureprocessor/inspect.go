@@ -321,10 +321,7 @@ func (w *watch) inspectLine(l *line, found *candidates, x *asked, b *batch) bool
 			if o.outcome == ownFailure || o.outcome == vendorFailure {
 				b.failed = append(b.failed, failedOrder{index: len(b.orders), attributes: attributes})
 			}
-			switch {
-			case o.outcome == vendorFailure:
-				b.addSign(o.trace, logs, o.orError())
-			case o.chaos:
+			if o.outcome == success && o.chaos {
 				b.addSign(o.trace, logs, o.fault)
 			}
 			b.orders = append(b.orders, o)
@@ -406,20 +403,39 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 		o.outcome = rejected
 	case status > 0:
 		answer := l.answer(w.endpoints)
-		for _, i := range w.validators {
-			if v := &w.vendors[i]; !v.isValid(answer, l.asked) && l.isWhole(answer) {
-				f := v.responses.find(0, func(text string) bool { return contains(answer, text) }, l.asked)
-				o.outcome, o.fault = vendorFailure, fault{at: l.at(), vendor: i, reason: reason.BadResponse, chaos: f.chaos}
-				break
-			}
-		}
-		if o.outcome == success {
+		isBroken := func(validator int16) bool { return !w.vendors[validator].isValid(answer, l.asked) }
+		if slices.ContainsFunc(w.validators, isBroken) && l.isWhole(answer) {
+			o.outcome = vendorFailure
+			o.fault, o.suspects = w.brokenBy(l, answer)
+		} else {
 			o.fault = w.chaosOf(l, answer)
 		}
 	default:
 		return order{}, false
 	}
 	return o, true
+}
+
+// brokenBy returns the fault of the first vendor by which the answer of an order that succeeded may be broken; where there
+// are several, those of all.
+func (w *watch) brokenBy(l *line, answer gjson.Result) (first fault, suspects []fault) {
+	for i := range w.vendors {
+		v := &w.vendors[i]
+		if v.isValid(answer, l.asked) {
+			continue
+		}
+		said := v.responses.find(0, func(text string) bool { return contains(answer, text) }, l.asked)
+		f := fault{at: l.at(), vendor: int16(i), reason: reason.BadResponse, chaos: said.chaos}
+		if first.reason == reason.None {
+			first = f
+			continue
+		}
+		if suspects == nil {
+			suspects = append(suspects, first)
+		}
+		suspects = append(suspects, f)
+	}
+	return first, suspects
 }
 
 // chaosOf returns the chaos of a vendor that the answer of an order shows which succeeded. Where it may be that of several
@@ -501,13 +517,23 @@ func (w *watch) judge(b *batch) {
 		w.recognise(b)
 	}
 	b.markSynthetic()
+	for _, f := range b.failed { // what their own answers say, speaks for the other orders of their traces too
+		if o := &b.orders[f.index]; o.outcome == vendorFailure {
+			if len(o.suspects) > 0 {
+				e := w.known(b, o.trace)
+				o.waits = !o.trace.IsEmpty()
+				*o = o.settled(&e)
+			}
+			b.addSign(o.trace, logs, o.orError())
+		}
+	}
 	for _, f := range b.failed {
 		o := &b.orders[f.index]
 		e := w.known(b, o.trace)
 		switch o.outcome {
 		case ownFailure:
+			o.waits = !o.trace.IsEmpty()
 			*o = o.settled(&e)
-			o.waits = o.outcome == ownFailure && !o.trace.IsEmpty()
 		case vendorFailure: // its own answer says so; where that tells no reason, the call does
 			if o.reason == reason.None {
 				o.reason = e.callReason(o.vendor, o.signal)

@@ -35,6 +35,9 @@ type fault struct {
 	chaos  bool          // without a fault: an answer that came as a success shows it
 }
 
+// isOfVendor tells whether two faults are of the same vendor.
+func (f fault) isOfVendor(g fault) bool { return f.vendor == g.vendor }
+
 // first returns the one of two faults of a vendor that failed first; chaos that either shows stays.
 func (f fault) first(g fault) fault {
 	chaos := f.chaos || g.chaos
@@ -119,6 +122,26 @@ func (e evidence) blame(of signal) fault {
 	f := most.fault
 	f.chaos = e.showsChaos(f.vendor)
 	return f
+}
+
+// brokenBy returns the index of the suspect that broke the answer of an order: of those whose calls are known to have
+// failed one whose own answer was broken, or else any. Where none is known it is -1.
+func (e evidence) brokenBy(of signal, suspects []fault) int {
+	var failed, broken evidence
+	for _, s := range e {
+		if s.isCall && s.reason != reason.None && slices.ContainsFunc(suspects, s.isOfVendor) {
+			if failed = append(failed, s); s.reason == reason.BadResponse {
+				broken = append(broken, s)
+			}
+		}
+	}
+	if len(broken) > 0 {
+		failed = broken
+	}
+	if len(failed) == 0 {
+		return -1
+	}
+	return slices.IndexFunc(suspects, failed.blame(of).isOfVendor)
 }
 
 // callReason returns why the call to a vendor failed, as far as is known.

@@ -23,7 +23,10 @@ type order struct {
 	caller  caller
 	trace   pcommon.TraceID
 	span    pcommon.SpanID
-	waits   bool // ownFailure so far: a call that arrives within settle may still decide
+	waits   bool // whom to blame is not told yet: a call that arrives within settle may still decide
+	// suspects are, where there are several, the faults of those vendors by one of which its answer was broken. Its own is
+	// the first of them as long as nothing tells which it was.
+	suspects []fault
 
 	unreadable bool // the value of its impact
 	synthetic  synthetic
@@ -64,7 +67,7 @@ func (r *remembered) decide(decided []order) []order {
 	for w != nil {
 		next := w.next
 		w.next = nil
-		if o := w.settled(&r.evidence); o.outcome == ownFailure {
+		if o := w.settled(&r.evidence); o.waits {
 			r.wait(w)
 		} else {
 			w.of = nil
@@ -172,7 +175,7 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 		}
 		// Another batch may have told of the call since this order was judged.
 		if r := m.get(o.trace); r != nil {
-			if o = o.settled(&r.evidence); o.outcome != ownFailure {
+			if o = o.settled(&r.evidence); !o.waits {
 				decided = append(decided, o)
 				continue
 			}
@@ -188,9 +191,15 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 
 // settled returns an undecided order as the evidence decides it.
 func (o order) settled(e *evidence) order {
+	if len(o.suspects) > 0 {
+		if i := e.brokenBy(o.signal, o.suspects); i >= 0 {
+			o.fault, o.waits = o.suspects[i], false
+		}
+		return o
+	}
 	if f := e.blame(o.signal); f.reason != reason.None {
 		f.at = o.at
-		o.outcome, o.fault = vendorFailure, f
+		o.outcome, o.fault, o.waits = vendorFailure, f, false
 	}
 	return o
 }

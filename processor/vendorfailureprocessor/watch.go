@@ -22,8 +22,8 @@ type watch struct {
 	endpoints []endpoint
 	methods   []string // of the endpoints, each once
 	vendors   []vendor
-	// validators are the vendors that the answer of an order which succeeded is held against: of those that ask the same
-	// of it, the first.
+	// validators are vendors that ask for all that any asks of the answer of an order which succeeded: of those that ask
+	// the same, the first.
 	validators []int16
 	thrown     []string // the texts of all their rules for exceptions: most exceptions have none of them
 	chaos      []string // the texts of all their rules that show chaos, "" among them where one asks for no text

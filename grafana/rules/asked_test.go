@@ -26,6 +26,7 @@ var findNothing = map[string]string{
 	"VendorTelemetryMissing ticket {{ $labels.vendor_signal }}": "both signals flow",
 	"vendor:signal_missing:info":                                "both signals flow",
 	`vendor:lost_orders_reason:info1h{vendor_failure_reason="unauthorized"}`: "no key is refused",
+	`vendor_orders_total{vendor_name="",vendor_outcome="success"}`:           "the only vendor's name is in all",
 	`vendor:outage_side:info{side="us"}`:                                     "no outage is ours",
 	"vendor:refused_credentials:increase10m":                                 "no key is refused",
 	"vendor:successes_yesterday:increase30m":                                 "there is no yesterday",

@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"cmp"
 	"flag"
 	"maps"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -197,6 +199,10 @@ func TestUnitTests(t *testing.T) {
 func TestEveryRuleIsNeeded(t *testing.T) {
 	t.Parallel()
 	rules, tests := readRules(t), readUnitTests(t)
+	evaluations := map[string]float64{}
+	for file, text := range tests {
+		evaluations[file] = evaluationsIn(t, text)
+	}
 	for g := range rules.Groups {
 		for r := range rules.Groups[g].Rules {
 			without := ruleGroups{Groups: slices.Clone(rules.Groups)}
@@ -209,13 +215,9 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, os.WriteFile(filepath.Join(dir, ruleFile), text, 0o600))
 				require.NoError(t, os.Mkdir(filepath.Join(dir, "tests"), 0o700))
-				// The files that speak most of the alerts that need the rule are asked first.
+				// The files that speak most of the alerts that need the rule, for the time they take, are asked first.
 				files := slices.SortedFunc(maps.Keys(tests), func(a, b string) int {
-					mentions := 0
-					for alert := range rules.alertsOn(deleted) {
-						mentions += strings.Count(tests[b], alert) - strings.Count(tests[a], alert)
-					}
-					return mentions
+					return cmp.Compare(mentions(tests[b], rules.alertsOn(deleted))/evaluations[b], mentions(tests[a], rules.alertsOn(deleted))/evaluations[a])
 				})
 				for _, file := range files {
 					require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(tests[file]), 0o600))
@@ -230,12 +232,40 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 	}
 }
 
+// mentions is how often a text speaks of alerts.
+func mentions(text string, alerts map[string]bool) (n float64) {
+	for alert := range alerts {
+		n += float64(strings.Count(text, alert))
+	}
+	return n
+}
+
+// evaluationsIn is how often a file of unit tests has the rules evaluated.
+func evaluationsIn(t *testing.T, text string) (n float64) {
+	type asked struct {
+		At model.Duration `yaml:"eval_time"`
+	}
+	var parsed struct {
+		Interval model.Duration `yaml:"evaluation_interval"`
+		Tests    []struct {
+			Alerts      []asked `yaml:"alert_rule_test"`
+			Expressions []asked `yaml:"promql_expr_test"`
+		} `yaml:"tests"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &parsed))
+	for _, test := range parsed.Tests {
+		last := slices.MaxFunc(slices.Concat(test.Alerts, test.Expressions), func(a, b asked) int { return cmp.Compare(a.At, b.At) })
+		n += 1 + float64(last.At)/float64(parsed.Interval)
+	}
+	return n
+}
+
 // withRecorded adds what the rules record. Some of them ask for themselves, so their labels are told, not derived.
 func withRecorded(series declared.Series, rules ruleGroups) declared.Series {
 	for _, recorded := range rules.all() {
 		if recorded.Record != "" {
 			series[recorded.Record] = []string{"vendor_name", "vendor_failure_reason", "vendor_failure_chaos", "vendor_outcome",
-				"vendor_signal", "side", "probe_name", "probe_step", "probe_outcome"}
+				"vendor_signal", "counted", "side", "probe_name", "probe_step", "probe_outcome"}
 		}
 	}
 	for _, name := range []string{"ALERTS", "ALERTS_FOR_STATE"} {

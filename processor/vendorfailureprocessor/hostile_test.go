@@ -31,7 +31,8 @@ func TestBrokenTelemetryPasses(t *testing.T) {
 	cfg := pizzaConfig()
 	cfg.Discover = &DiscoverConfig{MaxVendors: 2}
 	h := start(t, cfg)
-	values := []any{nil, true, int64(math.MinInt64), math.NaN(), math.Inf(1), 1e308, "", "\xff\xfe", "\xff.example.com", strings.Repeat("a.", maxHost) + "com", strings.Repeat("x", 1<<20), []byte{0, 255}, []any{1, "a", nil}, map[string]any{"a": map[string]any{"b": []any{}}}}
+	// Long ones stand in each of 25 attributes of 21 spans and 42 events.
+	values := []any{nil, true, int64(math.MinInt64), math.NaN(), math.Inf(1), 1e308, "", "\xff\xfe", "\xff.example.com", strings.Repeat("a.", maxHost) + "com", strings.Repeat("x", 1<<14), []byte{0, 255}, []any{1, "a", nil}, map[string]any{"a": map[string]any{"b": []any{}}}}
 	deep := strings.Repeat(`{"resBody":`, 100_000)
 	nested := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	bodies := append([]any{deep, nested, `{"path":"/api/order","method":"POST","statusCode":500,"resBody":` + nested + `}`,

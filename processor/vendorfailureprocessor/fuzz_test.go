@@ -290,9 +290,10 @@ func FuzzEndpoint(f *testing.F) {
 		if !strings.ContainsAny(route, "?#") && route != "" {
 			assert.True(t, e.hasPath(route), "its own route")
 		}
-		for _, segment := range newWords(&Config{Orders: []OrderConfig{{Route: route}}}).told(path) {
+		words := newWords(&Config{Orders: []OrderConfig{{Route: route}}})
+		for segment := range strings.SplitSeq(words.text(words.told(path)), "/") {
 			isVersion := len(segment) == 2 && segment[0] == 'v'
-			assert.True(t, segment == "" || segment == untold || isVersion || slices.Contains(strings.Split(route, "/"), segment), segment)
+			assert.True(t, segment == "" || segment == "…" || isVersion || slices.Contains(strings.Split(route, "/"), segment), segment)
 		}
 	})
 }

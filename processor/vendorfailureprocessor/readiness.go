@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -51,7 +52,7 @@ type readiness struct {
 	passed  [signalCount][roleCount]atomic.Int64 // and not told yet
 	ended   atomic.Bool                          // nobody tells from now on
 
-	words         words
+	words         *words
 	orders, calls [signalCount][]*subject // by index of endpoint and vendor; nil where none is to be expected
 	unseen        [signalCount]atomic.Int32
 	expected      [signalCount]atomic.Bool // an instance of this signal was started
@@ -78,7 +79,7 @@ func newReadiness(logger *zap.Logger, telemetry *metadata.TelemetryBuilder, cfg 
 		}
 		for _, sub := range slices.Concat(r.orders[s], r.calls[s]) {
 			if sub != nil {
-				sub.unseen = &r.unseen[s]
+				sub.unseen, sub.words = &r.unseen[s], r.words
 				sub.unseen.Add(1)
 			}
 		}
@@ -224,6 +225,7 @@ type subject struct {
 	method string
 	label  string
 	unseen *atomic.Int32
+	words  *words
 
 	nearest atomic.Uint32 // a sight
 	places  atomic.Pointer[places]
@@ -237,8 +239,8 @@ type places struct {
 }
 
 // has tells whether a place of a sight needs no more be noted.
-func (p *places) has(x sight, at place) bool {
-	return p != nil && (p.of > x || p.of == x && (len(p.list) == maxPlaces || slices.Contains(p.list, at)))
+func (p *places) has(x sight, at *place) bool {
+	return p != nil && (p.of > x || p.of == x && (len(p.list) == maxPlaces || slices.Contains(p.list, *at)))
 }
 
 // place is where the span of a call went: another port of a target's host, or another path.
@@ -249,18 +251,15 @@ type place struct {
 	path     toldPath
 }
 
-func (p *place) String() string {
+// text writes a place; its path is in those words.
+func (p *place) text(w *words) string {
 	switch {
 	case p.wildcard:
 		return hostPort("*."+p.host, p.port)
 	case p.host != "":
 		return hostPort(p.host, p.port)
 	}
-	end := slices.Index(p.path[:], "")
-	if end < 0 {
-		end = len(p.path)
-	}
-	return "/" + strings.Join(p.path[:end], "/")
+	return w.text(p.path)
 }
 
 func newOrderSubject(s signal, index int, c *OrderConfig) *subject {
@@ -310,7 +309,7 @@ func hostsText(urls []string) string {
 			continue
 		}
 		at := place{host: t.host, wildcard: t.wildcard, port: t.port}
-		if text := at.String(); !slices.Contains(texts, text) {
+		if text := at.text(nil); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
 	}
@@ -340,7 +339,7 @@ func (s *subject) saw(x sight) {
 }
 
 // sawAt notes what the span of a call came to, and where it went.
-func (s *subject) sawAt(x sight, at place) {
+func (s *subject) sawAt(x sight, at *place) {
 	if s.places.Load().has(x, at) {
 		return
 	}
@@ -350,7 +349,7 @@ func (s *subject) sawAt(x sight, at place) {
 	if old.has(x, at) {
 		return
 	}
-	now := &places{of: x, list: []place{at}}
+	now := &places{of: x, list: []place{*at}}
 	if old != nil && old.of == x {
 		now.list = slices.Concat(old.list, now.list)
 	}
@@ -363,17 +362,17 @@ func (s *subject) isSeen() bool { return s == nil || sight(s.nearest.Load()) == 
 
 // noteOrderSpan notes what the request of a SERVER span is to the order endpoints.
 func (w *watch) noteOrderSpan(r *requestSpan, x *asked) {
-	x.looks = true
-	defer func() { x.looks = false }()
 	for i := range w.endpoints {
 		e, sub, came := &w.endpoints[i], w.readiness.orders[traces][i], sightOtherMethod
 		if r.isRequestOf(e) {
 			came = sightSeen
 		}
 		if sub.nearest.Load() < uint32(came) && r.isAt(e) {
+			x.looks = true
 			if came == sightSeen && !e.conditions.holdOf(x) {
 				came = sightNoCondition
 			}
+			x.looks = false
 			sub.saw(came)
 		}
 	}
@@ -408,48 +407,62 @@ func (w *watch) noteCallSpan(to address, taken int16) {
 			sub.saw(x) // where another vendor lives is no hint
 			return
 		}
-		sub.sawAt(x, at)
+		sub.sawAt(x, &at)
 	})
 }
 
-// toldPath is what is told of a path: its first segments, and "" behind them. It holds nothing of a request.
-type toldPath [8]string
+// toldPath is what is told of a path: its first segments, as indices of words. It holds nothing of a request, and is small,
+// for one is made of each request that nearly went to a vendor.
+type toldPath [8]uint16
 
-// untold stands for the segments of a path that are not told.
-const untold = "…"
+// The first words stand for no segment, and for one that is not told.
+const (
+	noWord = iota
+	untold
+)
 
-// words are the segments of paths that can be told, by themselves: those that the configuration has, unless they may be a
-// key, and versions. What it has not may be a customer's name or number.
-type words map[string]string
+// words are the segments of paths that can be told: those that the configuration has, unless they may be a key, and
+// versions. What it has not may be a customer's name or number.
+type words struct {
+	list  []string
+	index map[string]uint16
+}
 
-func newWords(cfg *Config) words {
-	w := words{}
-	add := func(path string) {
-		for segment := range strings.SplitSeq(path, "/") {
-			if isWord(segment) {
-				w[segment] = segment
-			}
-		}
-	}
+func newWords(cfg *Config) *words {
+	w := &words{list: []string{noWord: "", untold: "…"}, index: map[string]uint16{}}
 	for i := range cfg.Orders {
-		add(cfg.Orders[i].Route)
+		w.addPath(cfg.Orders[i].Route)
 	}
 	for i := range cfg.Vendors {
 		for _, raw := range cfg.Vendors[i].Calls.URLs {
 			if t, err := parseTarget(raw); err == nil {
-				add(t.path)
+				w.addPath(t.path)
 			}
 		}
 	}
-	for n := range 10 {
-		version := "v" + strconv.Itoa(n)
-		w[version] = version
+	for version := range 10 {
+		w.add("v" + strconv.Itoa(version))
 	}
 	return w
 }
 
-// told returns what can be told of a path.
-func (w words) told(path string) (t toldPath) {
+func (w *words) addPath(path string) {
+	for segment := range strings.SplitSeq(path, "/") {
+		if isWord(segment) {
+			w.add(segment)
+		}
+	}
+}
+
+func (w *words) add(word string) {
+	if _, ok := w.index[word]; !ok && len(w.list) <= math.MaxUint16 {
+		w.index[word] = uint16(len(w.list))
+		w.list = append(w.list, word)
+	}
+}
+
+// told returns what can be told of a path: of those in a row that cannot, only that there are some.
+func (w *words) told(path string) (t toldPath) {
 	if path == "" || path == "/" {
 		return t
 	}
@@ -457,7 +470,7 @@ func (w words) told(path string) (t toldPath) {
 	for n, more := 0, true; more; {
 		var segment string
 		segment, path, more = strings.Cut(path, "/")
-		word, ok := w[segment]
+		word, ok := w.index[segment]
 		if !ok {
 			word = untold
 		}
@@ -471,6 +484,17 @@ func (w words) told(path string) (t toldPath) {
 		}
 	}
 	return t
+}
+
+// text writes what is told of a path.
+func (w *words) text(t toldPath) string {
+	var segments []string
+	for _, word := range t {
+		if word != noWord {
+			segments = append(segments, w.list[word])
+		}
+	}
+	return "/" + strings.Join(segments, "/")
 }
 
 // isWord tells whether a segment of the configuration's paths is a word: keys and tokens, as webhooks have them, are known
@@ -628,7 +652,7 @@ func (s *subject) seenAt(x sight) string {
 	}
 	var texts []string
 	for i := range p.list {
-		texts = append(texts, p.list[i].String())
+		texts = append(texts, p.list[i].text(s.words))
 	}
 	return " (seen: " + strings.Join(texts, ", ") + ")"
 }

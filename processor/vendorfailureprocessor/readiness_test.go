@@ -690,18 +690,22 @@ func TestToldPath(t *testing.T) {
 		{"/api/x/api/x/api/x/api/api", "/api/…/api/…/api/…/api/api"},
 		{"/api/x/api/x/api/x/api/api/order", "/api/…/api/…/api/…/api/…"},
 	} {
-		at := place{path: words.told(tc.path)}
-		assert.Equal(t, tc.want, at.String(), tc.path)
+		assert.Equal(t, tc.want, words.text(words.told(tc.path)), tc.path)
 	}
+	for n := range 1 << 16 {
+		words.add(fmt.Sprint("word", n))
+	}
+	assert.Equal(t, "/word1/…", words.text(words.told("/word1/word65535")), "more words than there can be")
 	path := "/users/alice/order"
 	assert.Zero(t, testing.AllocsPerRun(100, func() { words.told(path) }))
 }
 
 // TestPlaces: places are told with the sight they belong to, each once.
 func TestPlaces(t *testing.T) {
-	sub, words := &subject{unseen: new(atomic.Int32)}, newWords(pizzaConfig())
+	words := newWords(pizzaConfig())
+	sub := &subject{unseen: new(atomic.Int32), words: words}
 	for _, path := range []string{"/api/1", "/api/2/3", "/order"} {
-		sub.sawAt(sightHostPort, place{path: words.told(path)})
+		sub.sawAt(sightHostPort, &place{path: words.told(path)})
 	}
 	assert.Equal(t, " (seen: /api/…, /order)", sub.seenAt(sightHostPort))
 	sub.saw(sightHostPath)

@@ -418,7 +418,7 @@ func (w *watch) judgeOrderLine(l *line) (order, bool) {
 
 // brokenBy returns the fault of the first vendor by which the answer of an order that succeeded may be broken; where there
 // are several, those of all.
-func (w *watch) brokenBy(l *line, answer gjson.Result) (first fault, suspects []fault) {
+func (w *watch) brokenBy(l *line, answer gjson.Result) (first fault, suspects *[]fault) {
 	for i := range w.vendors {
 		v := &w.vendors[i]
 		if v.isValid(answer, l.asked) {
@@ -431,9 +431,9 @@ func (w *watch) brokenBy(l *line, answer gjson.Result) (first fault, suspects []
 			continue
 		}
 		if suspects == nil {
-			suspects = append(suspects, first)
+			suspects = &[]fault{first}
 		}
-		suspects = append(suspects, f)
+		*suspects = append(*suspects, f)
 	}
 	return first, suspects
 }
@@ -519,7 +519,7 @@ func (w *watch) judge(b *batch) {
 	b.markSynthetic()
 	for _, f := range b.failed { // what their own answers say, speaks for the other orders of their traces too
 		if o := &b.orders[f.index]; o.outcome == vendorFailure {
-			if len(o.suspects) > 0 {
+			if o.suspects != nil {
 				e := w.known(b, o.trace)
 				o.waits = !o.trace.IsEmpty()
 				*o = o.settled(&e)

@@ -21,23 +21,23 @@ type order struct {
 	outcome outcome
 	signal  signal
 	caller  caller
-	trace   pcommon.TraceID
-	span    pcommon.SpanID
-	waits   bool // whom to blame is not told yet: a call that arrives within settle may still decide
-	// suspects are, where there are several, the faults of those vendors by one of which its answer was broken. Its own is
-	// the first of them as long as nothing tells which it was.
-	suspects []fault
 
+	waits      bool // whom to blame is not told yet: a call that arrives within settle may still decide
 	unreadable bool // the value of its impact
 	synthetic  synthetic
-	impact     impact
+
+	trace pcommon.TraceID
+	span  pcommon.SpanID
+	// suspects are, where there are several, the faults of those vendors by one of which its answer was broken. Its own is
+	// the first of them as long as nothing tells which it was. Hardly an order has some, so none has room for them.
+	suspects *[]fault
+	impact   impact
 }
 
-// waitingOrder is a failed order whose count waits for a vendor call.
+// waitingOrder is a failed order whose count waits for a vendor call. Once it is decided it waits no more.
 type waitingOrder struct {
 	order
 	deadline time.Duration // since the memory was made
-	of       *remembered   // nil once it is decided
 	next     *waitingOrder // of its trace
 }
 
@@ -70,7 +70,7 @@ func (r *remembered) decide(decided []order) []order {
 		if o := w.settled(&r.evidence); o.waits {
 			r.wait(w)
 		} else {
-			w.of = nil
+			w.waits = false
 			decided = append(decided, o)
 		}
 		w = next
@@ -180,8 +180,8 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 				continue
 			}
 		}
-		w := &waitingOrder{order: o, of: m.keep(now, o.trace), deadline: now.Add(m.settle).Sub(m.made)}
-		w.of.wait(w)
+		w := &waitingOrder{order: o, deadline: now.Add(m.settle).Sub(m.made)}
+		m.keep(now, o.trace).wait(w)
 		if m.queue = append(m.queue, w); len(m.queue) > 2*m.half {
 			decided = m.pop(decided)
 		}
@@ -191,9 +191,9 @@ func (m *memory) learn(now time.Time, found map[pcommon.TraceID]*evidence, order
 
 // settled returns an undecided order as the evidence decides it.
 func (o order) settled(e *evidence) order {
-	if len(o.suspects) > 0 {
-		if i := e.brokenBy(o.signal, o.suspects); i >= 0 {
-			o.fault, o.waits = o.suspects[i], false
+	if o.suspects != nil {
+		if i := e.brokenBy(o.signal, *o.suspects); i >= 0 {
+			o.fault, o.waits = (*o.suspects)[i], false
 		}
 		return o
 	}
@@ -237,7 +237,7 @@ func (m *memory) settledBy(now time.Time) []order {
 }
 
 func (m *memory) expire(now time.Time, decided []order) []order {
-	for len(m.queue) > 0 && (m.queue[0].of == nil || m.queue[0].deadline <= now.Sub(m.made)) {
+	for len(m.queue) > 0 && (!m.queue[0].waits || m.queue[0].deadline <= now.Sub(m.made)) {
 		decided = m.pop(decided)
 	}
 	return decided
@@ -250,11 +250,14 @@ func (m *memory) pop(decided []order) []order {
 	if m.queue = m.queue[1:]; len(m.queue) == 0 {
 		m.queue = nil
 	}
-	if w.of != nil {
+	if w.waits {
 		decided = append(decided, w.order)
-		// It is the first that its trace waits with. A trace that never ends would else keep every order it had.
-		if w.of.first = w.next; w.next == nil {
-			w.of.last = nil
+		// It is the first that its trace waits with, if that is not forgotten. A trace that never ends would else keep every
+		// order it had.
+		if r := m.get(w.trace); r != nil && r.first == w {
+			if r.first = w.next; w.next == nil {
+				r.last = nil
+			}
 		}
 	}
 	return decided

@@ -193,6 +193,30 @@ func TestCallToldMeanwhile(t *testing.T) {
 	assert.Equal(t, reason.Timeout, decided[0].reason)
 }
 
+// TestForgottenTraceComesAgain: an order that waits since before its trace was forgotten takes none from it that came after.
+func TestForgottenTraceComesAgain(t *testing.T) {
+	m := newMemory(5*time.Second, 4)
+	failed := func(id pcommon.TraceID) map[pcommon.TraceID]*evidence {
+		return map[pcommon.TraceID]*evidence{id: {{fault: fault{at: 1, reason: reason.Timeout}, isCall: true}}}
+	}
+	learn := func(after time.Duration, found map[pcommon.TraceID]*evidence, orders ...order) (outcomes []outcome) {
+		decided, _ := m.learn(day.Add(after), found, orders)
+		for _, o := range decided {
+			outcomes = append(outcomes, o.outcome)
+		}
+		return outcomes
+	}
+	waits := order{outcome: ownFailure, trace: pcommon.TraceID{1}, waits: true}
+	assert.Empty(t, learn(0, nil, waits))
+	for id := range byte(4) {
+		assert.Empty(t, learn(time.Second, failed(pcommon.TraceID{2 + id})))
+	}
+	require.Nil(t, m.get(waits.trace), "it is forgotten")
+	assert.Empty(t, learn(3*time.Second, nil, waits))
+	assert.Equal(t, []outcome{ownFailure}, learn(6*time.Second, failed(pcommon.TraceID{5})), "the first order's time is up")
+	assert.Equal(t, []outcome{vendorFailure}, learn(7*time.Second, failed(pcommon.TraceID{1})))
+}
+
 // TestChaosOfAnyCall: an order shows chaos where any failed call of its vendor did.
 func TestChaosOfAnyCall(t *testing.T) {
 	for _, first := range []int{0, 1} {

@@ -29,12 +29,7 @@ import (
 // settles in a second, for a test to wait less. Nothing else of it changes. It returns the path of what it wrote.
 func withFiles(t *testing.T, name, folder string) string {
 	t.Helper()
-	text, err := os.ReadFile(name)
-	require.NoError(t, err)
-	parsed, err := confmap.NewRetrievedFromYAML(text)
-	require.NoError(t, err)
-	config, err := parsed.AsConf()
-	require.NoError(t, err)
+	config := configOf(t, name)
 	more := map[string]any{"processors::vendor_failure::settle": "1s"}
 	for _, signal := range []string{"traces", "logs"} {
 		exporter := "file/" + signal

@@ -309,26 +309,28 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
+// sendSpan is a request of one span.
+func (h *harness) sendSpan(t testing.TB, trace byte, kind ptrace.SpanKind, attributes []any) {
+	td := ptrace.NewTraces()
+	addSpan(td, trace, kind, attributes)
+	require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
+}
+
 // TestMemoryForgets: a trace is remembered for minutes, not for ever.
 func TestMemoryForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, pizzaConfig())
-		send := func(trace byte, kind ptrace.SpanKind, attributes []any) {
-			td := ptrace.NewTraces()
-			addSpan(td, trace, kind, attributes)
-			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
-		}
-		send(1, client, callSpan(500))
+		h.sendSpan(t, 1, client, callSpan(500))
 		time.Sleep(rememberFor)
-		send(2, client, callSpan(500))
-		send(1, server, orderSpan(500))
+		h.sendSpan(t, 2, client, callSpan(500))
+		h.sendSpan(t, 1, server, orderSpan(500))
 		assert.Equal(t, map[string]int{"vendor_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
 		time.Sleep(rememberFor)
-		send(3, client, callSpan(500))
+		h.sendSpan(t, 3, client, callSpan(500))
 		time.Sleep(rememberFor)
-		send(4, client, callSpan(500))
+		h.sendSpan(t, 4, client, callSpan(500))
 		time.Sleep(rememberFor)
-		send(5, client, callSpan(500))
+		h.sendSpan(t, 5, client, callSpan(500))
 		assert.Len(t, h.traces.(*tracesProcessor).watch.memory.young, 1)
 		assert.Len(t, h.traces.(*tracesProcessor).watch.memory.old, 1)
 		h.shutdown(t)
@@ -343,17 +345,12 @@ func TestRemembered(t *testing.T) {
 			cfg := pizzaConfig()
 			cfg.Settle = settle
 			h := start(t, cfg)
-			send := func(trace byte, kind ptrace.SpanKind, attributes []any) {
-				td := ptrace.NewTraces()
-				addSpan(td, trace, kind, attributes)
-				require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
-			}
-			send(1, client, callSpan(500))
+			h.sendSpan(t, 1, client, callSpan(500))
 			for n := range byte(want / time.Minute) {
 				time.Sleep(time.Minute)
-				send(2+n, client, callSpan(500))
+				h.sendSpan(t, 2+n, client, callSpan(500))
 			}
-			send(1, server, orderSpan(500))
+			h.sendSpan(t, 1, server, orderSpan(500))
 			h.shutdown(t)
 			assert.Equal(t, map[string]int{"vendor_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"), settle)
 		})
@@ -366,23 +363,18 @@ func TestLongSettle(t *testing.T) {
 		cfg := pizzaConfig()
 		cfg.Settle = 4 * rememberFor
 		h := start(t, cfg)
-		send := func(trace byte, kind ptrace.SpanKind, attributes []any) {
-			td := ptrace.NewTraces()
-			addSpan(td, trace, kind, attributes)
-			require.NoError(t, h.traces.ConsumeTraces(context.Background(), td))
-		}
-		send(1, server, orderSpan(500))
+		h.sendSpan(t, 1, server, orderSpan(500))
 		for n := range byte(3) {
 			time.Sleep(rememberFor)
-			send(2+n, client, callSpan(500))
+			h.sendSpan(t, 2+n, client, callSpan(500))
 		}
-		send(1, client, callSpan(500))
+		h.sendSpan(t, 1, client, callSpan(500))
 		assert.Equal(t, map[string]int{"vendor_failure": 1}, h.counts(t, "vendor.orders", "vendor.outcome"))
 
 		// It is forgotten all the same.
 		for n := range byte(2) {
 			time.Sleep(cfg.Settle)
-			send(5+n, client, callSpan(500))
+			h.sendSpan(t, 5+n, client, callSpan(500))
 		}
 		assert.Len(t, h.traces.(*tracesProcessor).watch.memory.young, 1)
 		assert.Len(t, h.traces.(*tracesProcessor).watch.memory.old, 1)
